@@ -1,0 +1,1 @@
+"""The nouns of simio: frozen records that pass between rooms."""

@@ -1,0 +1,73 @@
+"""The result of compressing a model: stored bytes per chunk and the measured decompression rate. Small; no weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from simio.records.model import Model
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """A measured rate with its spread: quartiles over ``n`` timed repetitions. [bytes of output per second, one thread]"""
+
+    median_bytes_per_s: float
+    low_bytes_per_s: float
+    high_bytes_per_s: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """Where and with what a rate was measured."""
+
+    cpu: str
+    n_cpus: int
+    library: str  # "zstandard 0.25.0 (libzstd 1.5.7)"
+    date: str  # ISO date
+
+
+@dataclass(frozen=True, slots=True)
+class TensorCompression:
+    """One tensor under one codec.
+
+    ``raw_bytes`` and ``stored_bytes`` have one entry per chunk in file order (chunks that did not shrink are stored raw).
+    ``entropy_bits_per_byte`` is the order-0 entropy of the byte streams the codec sees: the bound beside every ratio.
+    ``basis`` is ``measured``, ``sampled`` (stratified sample, chunk sizes extrapolated) or ``statistics`` (stored
+    statistics of the same layout and role, for presets).
+    """
+
+    tensor: str
+    raw_bytes: tuple[int, ...]
+    stored_bytes: tuple[int, ...]
+    entropy_bits_per_byte: float
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
+class CodecProfile:
+    """A model's compression under one codec. ``ratio_interval`` is the 95 % interval of raw/stored when sampled."""
+
+    model: Model
+    codec: str  # "zstd:1", "byteplane(zstd:1)", "raw"
+    chunk_bytes: int
+    basis: str  # as in TensorCompression, for the whole
+    tensors: tuple[TensorCompression, ...]  # same order as model.tensors
+    decompress: Rate | None  # None for raw and for statistics: the device's own anchor is used
+    host: HostFacts | None
+    ratio_interval: tuple[float, float] | None = None
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes before compression, over all chunks."""
+        return sum(sum(t.raw_bytes) for t in self.tensors)
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes on storage, over all chunks."""
+        return sum(sum(t.stored_bytes) for t in self.tensors)
+
+    @property
+    def ratio(self) -> float:
+        """raw / stored; 1 when nothing shrinks."""
+        return self.raw_bytes / max(1, self.stored_bytes)

@@ -1,0 +1,97 @@
+"""What a device is: rates, sizes and where each number comes from. No bytes to read, no seconds of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+#: Kinds of source, from best to worst; ``assumed`` numbers must carry wide bounds and a note.
+SOURCE_KINDS = ("measured", "datasheet", "review", "inferred", "assumed", "fitted")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a number comes from."""
+
+    id: str
+    kind: str  # one of SOURCE_KINDS
+    url: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """A number in SI with its bounds (10th and 90th percentile) and its source."""
+
+    value: float
+    low: float
+    high: float
+    unit: str  # the SI dimension: "bytes_per_s", "s", "bytes", "1", "flop_per_s", "hz"
+    source: str  # Source.id, or "assumed"
+    kind: str  # of the source
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadPoint:
+    """One measured point of the storage curve: requests of ``block_bytes`` with ``queue_depth`` of them in flight."""
+
+    pattern: str  # "random" or "sequential"
+    block_bytes: int
+    queue_depth: int
+    bandwidth: Quantity  # [bytes/s]
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Flash: what an app reads. ``curve`` has at least one point."""
+
+    kind: str  # "UFS 3.1", "NVMe PCIe 3.0 x1", "microSD" …
+    curve: tuple[ReadPoint, ...]
+    read_ahead_bytes: Quantity  # window of a page-fault read
+    fault_overhead: Quantity  # CPU time per page fault taken [s]
+    best_queue_depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """Cores of one kind. ``relative_speed`` is against the fastest core of this device."""
+
+    name: str
+    n_cores: int
+    clock: Quantity
+    relative_speed: Quantity
+
+
+@dataclass(frozen=True, slots=True)
+class Cpu:
+    """Compute. Rates are those of one of the fastest cores."""
+
+    clusters: tuple[Cluster, ...]  # fastest first
+    default_threads: int
+    gemv: dict[str, Quantity]  # weight class → bytes of stored weights per second (dequantize + GEMV)
+    prefill: dict[str, Quantity]  # weight class → flop/s (batched GEMM)
+    decompress: dict[str, Quantity]  # codec id → bytes of output per second
+    layer_overhead: Quantity  # synchronisation and dispatch per layer [s]
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """RAM. ``usable`` is what one app gets, not what the box says."""
+
+    total: Quantity
+    usable: Quantity
+    read_bandwidth: Quantity  # all the threads of a GEMV together
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One device file, converted to SI."""
+
+    id: str
+    name: str
+    soc: str
+    storage: Storage
+    cpu: Cpu
+    memory: Memory
+    sources: tuple[Source, ...]
+    aliases: tuple[str, ...] = field(default=())
