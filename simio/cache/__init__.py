@@ -1,0 +1,1 @@
+"""Cache policies: weight residency without a clock."""

@@ -1,0 +1,99 @@
+"""From a scenario to a Prediction: resolve, evaluate, hold against the laws, explain."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from simio import __version__
+from simio.analytic.bounds import demand
+from simio.predict import bottleneck, laws
+from simio.predict.interval import interval
+from simio.predict.point import Point, evaluate
+from simio.predict.resolve import Progress, Resolved, resolve
+from simio.predict.suggest import suggest
+from simio.records.prediction import Prediction, TokenLatency
+from simio.records.scenario import Scenario
+
+
+def predict(
+    scenario: Scenario, *, full_check: bool = False, suggestions: bool = True, progress: Progress | None = None
+) -> Prediction:
+    """Predict TTFT and the latency of every token.
+
+    ``full_check`` lets the SimPy engine cover the whole run instead of a prefix. ``progress(done, total)`` is called
+    while a weights file is sampled. Raises ``SimioError`` (see ``simio.errors``) for input that cannot be predicted.
+    """
+    resolved = resolve(scenario, progress)
+    point = evaluate(resolved)
+    checks = laws.check(point, scenario, full_check)
+    limits = bottleneck.find(point)
+    decode = demand(point.timed, point.plan.n_setup)
+    whole = demand(point.timed)
+    latencies = point.token_latencies_s
+    return Prediction(
+        tokens_per_s=point.tokens_per_s,
+        ttft_s=point.first_token_s - point.load_s,
+        cold_start_s=point.first_token_s,
+        token_latency_s=_summary(latencies),
+        interval=interval(scenario, resolved, point),
+        bytes_per_token=decode.link_bytes / len(latencies),
+        hit_ratio=point.plan.hit_ratio,
+        peak_ram_bytes=point.plan.ram.peak,
+        ram=point.plan.ram,
+        bottleneck=limits,
+        busy_s=whole.busy_s,
+        bounds_s={"lower": whole.lower_s, "upper": whole.upper_s},
+        checks=checks,
+        confidence=bottleneck.confidence(limits, resolved),
+        suggestions=suggest(scenario, resolved, point) if suggestions else (),
+        scenario=scenario,
+        resolved=resolved.scenario,
+        model=_model(resolved),
+        compression=_compression(resolved),
+        token_latencies_s=tuple(latencies),
+        notes=(*resolved.profile.model.notes, *point.plan.notes, *_device_notes(resolved)),
+        versions={"simio": __version__, "numpy": version("numpy"), "simpy": version("simpy")},
+    )
+
+
+def _summary(latencies: list[float]) -> TokenLatency:
+    """Mean and quantiles (nearest rank)."""
+    ordered = sorted(latencies)
+
+    def rank(q: float) -> float:
+        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+    return TokenLatency(sum(ordered) / len(ordered), rank(0.5), rank(0.95), ordered[-1])
+
+
+def _model(resolved: Resolved) -> dict[str, object]:
+    model = resolved.profile.model
+    return {
+        "name": model.name,
+        "source": model.source,
+        "n_bytes": model.n_bytes,
+        "n_weights": model.n_weights,
+        "bits_per_weight": model.bits_per_weight,
+        "digest": model.digest,
+    }
+
+
+def _compression(resolved: Resolved) -> dict[str, object]:
+    profile = resolved.profile
+    raw = max(1, profile.raw_bytes)
+    entropy = sum(t.entropy_bits_per_byte * sum(t.raw_bytes) for t in profile.tensors) / raw
+    return {
+        "codec": profile.codec,
+        "ratio": profile.ratio,
+        "bound_ratio": 8 / entropy if entropy else 1.0,
+        "ratio_interval": profile.ratio_interval,
+        "basis": profile.basis,
+    }
+
+
+def _device_notes(resolved: Resolved) -> tuple[str, ...]:
+    note = resolved.device.memory.usable.note
+    return (f"usable RAM of {resolved.device.name}: {note}",) if note else ()
+
+
+__all__ = ["Point", "predict"]

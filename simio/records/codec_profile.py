@@ -56,6 +56,7 @@ class CodecProfile:
     decompress: Rate | None  # None for raw and for statistics: the device's own anchor is used
     host: HostFacts | None
     ratio_interval: tuple[float, float] | None = None
+    reference: Rate | None = None  # the same codec on the reference buffer, same host: carries the rate to other devices
 
     @property
     def raw_bytes(self) -> int:

@@ -1,0 +1,20 @@
+"""The contract of a weight-cache policy: it sees accesses in order and knows no clock.
+
+``access(key, n_bytes) -> bool`` returns whether ``key`` was resident, and makes it resident if the policy keeps it.
+A policy never holds more than ``capacity_bytes``; an item larger than that is never kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Protocol
+
+
+class CachePolicy(Protocol):
+    """Replayed while planning; both engines then see the same hits."""
+
+    def __init__(self, capacity_bytes: int) -> None: ...
+
+    def access(self, key: Hashable, n_bytes: int) -> bool:
+        """Touch ``key``; return True on a hit."""
+        ...

@@ -1,0 +1,164 @@
+"""``simio predict``: one scenario in, one prediction out."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from simio.cli.output import print_json, progress, write_whole
+from simio.errors import UsageError
+from simio.units import format_bytes, format_s, parse_bytes
+
+if TYPE_CHECKING:
+    from simio.records.prediction import Prediction
+    from simio.records.scenario import Scenario
+
+_Text = str | None
+_Count = int | None
+
+
+def predict(
+    scenario_file: Annotated[_Text, typer.Argument(metavar="[SCENARIO.toml]", help="A saved scenario.")] = None,
+    device: Annotated[_Text, typer.Option(help="Catalogue id, or path of a device file.")] = None,
+    model: Annotated[_Text, typer.Option(help="Preset name:quant, model file or directory, or stored profile.")] = None,
+    runtime: Annotated[_Text, typer.Option(help="auto, resident, mmap or stream.")] = None,
+    codec: Annotated[_Text, typer.Option(help="raw, lz4:1, zstd:1, brotli:5, byteplane(zstd:1), fields(zstd:1) …")] = None,
+    ram: Annotated[_Text, typer.Option(help="RAM the app may use, e.g. 4GB. Default: the device's.")] = None,
+    prompt: Annotated[_Count, typer.Option(help="Prompt tokens [128].")] = None,
+    batch: Annotated[_Count, typer.Option(help="Prompt tokens per prefill pass [512].")] = None,
+    tokens: Annotated[_Count, typer.Option(help="Generated tokens [64].")] = None,
+    context: Annotated[_Count, typer.Option(help="KV cells allocated [prompt + tokens].")] = None,
+    kv_bytes: Annotated[float | None, typer.Option(help="Bytes per KV value [2].")] = None,
+    threads: Annotated[_Count, typer.Option(help="Compute threads.")] = None,
+    workers: Annotated[_Count, typer.Option(help="Decompression workers.")] = None,
+    queue_depth: Annotated[_Count, typer.Option(help="Reads in flight (stream).")] = None,
+    read_size: Annotated[_Text, typer.Option(help="Size of one read request [4MiB].")] = None,
+    chunk_size: Annotated[_Text, typer.Option(help="Unit compressed [1MiB].")] = None,
+    prefetch: Annotated[_Count, typer.Option(help="Steps read ahead of compute [1]; 0 = serial.")] = None,
+    staging: Annotated[_Text, typer.Option(help="Buffers between flash and compute.")] = None,
+    pin: Annotated[_Text, typer.Option(help="Weights kept in RAM under stream: 2GB or 50%.")] = None,
+    cache: Annotated[_Text, typer.Option(help="Cache policy for what is not pinned: none or lru.")] = None,
+    cache_size: Annotated[_Text, typer.Option(help="Size of that cache.")] = None,
+    hold: Annotated[_Text, typer.Option(help="Hold pinned and cached weights raw or compressed.")] = None,
+    top_k: Annotated[_Count, typer.Option(help="Experts per token.")] = None,
+    seed: Annotated[_Count, typer.Option(help="Seed of routing and Monte Carlo [0].")] = None,
+    draws: Annotated[_Count, typer.Option(help="Monte Carlo draws behind the interval [200].")] = None,
+    check: Annotated[str, typer.Option(help="prefix: SimPy checks the start of the run; full: all of it.")] = "prefix",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    report: Annotated[_Text, typer.Option(help="Write a self-contained HTML page.")] = None,
+    save_scenario: Annotated[_Text, typer.Option(help="Write the scenario; `simio predict FILE` repeats it.")] = None,
+) -> None:
+    """Predict tokens/s, time to first token and what limits them.
+
+    Example: simio predict --device pixel8 --model llama-3.2-3b:q4_k_m
+    """
+    if check not in ("prefix", "full"):
+        raise UsageError(f"--check {check}", "use prefix or full")
+    sizes = {
+        "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size), "chunk_bytes": ("--chunk-size", chunk_size),
+        "staging_bytes": ("--staging", staging), "cache_bytes": ("--cache-size", cache_size),
+    }  # fmt: skip
+    options: dict[str, Any] = {
+        "device": device, "model": model, "runtime": runtime, "codec": codec, "prompt_tokens": prompt,
+        "batch_tokens": batch, "n_tokens": tokens, "context_tokens": context, "kv_bytes_per_value": kv_bytes,
+        "n_threads": threads, "n_workers": workers, "queue_depth": queue_depth, "prefetch_depth": prefetch,
+        "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
+    }  # fmt: skip
+    options |= {field: parse_bytes(text, option) for field, (option, text) in sizes.items() if text is not None}
+    options |= _pin(pin)
+    scenario = _scenario(scenario_file, {name: value for name, value in options.items() if value is not None})
+    _check_writable(report, save_scenario)
+    from simio.predict import predict as run
+
+    with progress("profiling a sample") as reporter:
+        prediction = run(scenario, full_check=check == "full", progress=reporter)
+    if save_scenario:
+        save(scenario, Path(save_scenario))
+    if report:
+        from simio.report.prediction_page import render
+
+        write_whole(Path(report), render(prediction))
+    if as_json:
+        print_json(prediction.to_json())
+    else:
+        print(describe(prediction))
+        if report:
+            print(f"\nreport: {report}")
+
+
+def _pin(text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    if text.endswith("%"):
+        try:
+            return {"pinned_fraction": float(text[:-1]) / 100}
+        except ValueError:
+            raise UsageError(f"--pin '{text}' is not a share", "write for example 50% or 2GB") from None
+    return {"pinned_bytes": parse_bytes(text, "--pin")}
+
+
+def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
+    """The saved scenario, if any, with the options given on top."""
+    from simio.records.scenario import Scenario
+
+    saved: dict[str, Any] = {}
+    if path is not None:
+        if not Path(path).is_file():
+            raise UsageError(f"{path}: no such scenario file", "name the model with --model")
+        try:
+            saved = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path} is not a scenario: {error}", "write one with --save-scenario") from None
+    for name, example in (("device", "pixel8"), ("model", "llama-3.2-3b:q4_k_m")):
+        if name not in options and name not in saved:
+            raise UsageError(f"no --{name}", f"for example --{name} {example}")
+    base = Scenario.from_json(saved | {k: options[k] for k in ("device", "model") if k in options}, path or "options")
+    return replace(base, **options)
+
+
+def _check_writable(*paths: str | None) -> None:
+    """Fail before the work, not after it."""
+    for path in paths:
+        if path is not None and not Path(path).absolute().parent.is_dir():
+            raise UsageError(f"{path}: no such directory", f"create it: mkdir -p {Path(path).parent}")
+
+
+def save(scenario: Scenario, path: Path) -> None:
+    """Write ``scenario`` as TOML; ``simio predict PATH`` repeats the result bit for bit."""
+    import tomli_w
+
+    write_whole(path, tomli_w.dumps(scenario.to_json()))
+
+
+def describe(p: Prediction) -> str:
+    """The prediction as text."""
+    interval, latency, resolved = p.interval, p.token_latency_s, p.resolved
+    lines = [
+        f"{p.model['name']} ({format_bytes(p.model['n_bytes'])}, {p.model['bits_per_weight']:.2f} bits/weight) "
+        f"on {resolved.device}, runtime {resolved.runtime}, codec {resolved.codec}",
+        "",
+        f"  {p.tokens_per_s:.3g} tokens/s   ({100 * interval.level:.0f} % interval "
+        f"{interval.low:.3g} – {interval.high:.3g})   confidence {p.confidence.label}",
+        f"  first token {format_s(p.ttft_s)} after the prompt, {format_s(p.cold_start_s)} from a cold start",
+        f"  token latency  p50 {format_s(latency.p50)}   p95 {format_s(latency.p95)}   max {format_s(latency.max)}",
+        f"  storage        {format_bytes(p.bytes_per_token)} per token, {100 * p.hit_ratio:.1f} % of the weights from RAM",
+        f"  RAM            {format_bytes(p.peak_ram_bytes)} of {format_bytes(p.ram.budget)} "
+        f"(weights {format_bytes(p.ram.weights)}, KV {format_bytes(p.ram.kv_cache)})",
+        f"  limited by     {p.bottleneck.limit} "
+        f"({', '.join(f'{k} {100 * v:.0f} %' for k, v in p.bottleneck.share.items() if v > 0.005)}); "
+        f"next {p.bottleneck.next}",
+        f"  rests on       {p.confidence.basis}",
+    ]
+    if resolved.codec != "raw":
+        c = p.compression
+        lines.append(f"  compression    {c['ratio']:.3f}×, order-0 bound {c['bound_ratio']:.3f}× ({c['basis']})")
+    lines += [f"  note           {note}" for note in p.notes]
+    lines += ["", "What would help:" if p.suggestions else "Nothing simio can change here helps by 2 % or more."]
+    for s in p.suggestions:
+        lines += [f"  {s.gain:.2f}×  {s.change} → {s.tokens_per_s:.3g} tokens/s", f"         {s.command}"]
+    passed = len(p.checks)
+    return "\n".join([*lines, "", f"{passed} of {passed} laws hold."])

@@ -1,0 +1,99 @@
+"""``simio profile``: compress a model's real weights, chunk by chunk, and measure decompression."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from simio.cli.output import print_json, progress
+from simio.errors import UsageError
+from simio.units import format_bytes, parse_bytes
+
+
+def profile(
+    model: Annotated[str, typer.Argument(help="Model file or directory.")],
+    codec: Annotated[str, typer.Option(help="lz4:1, zstd:1, brotli:5, byteplane(zstd:1), fields(zstd:1) …")] = "zstd:1",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to store the profile (.json).")] = None,
+    sample: Annotated[str | None, typer.Option(help="Profile a stratified sample, e.g. 1%.")] = None,
+    chunk_size: Annotated[str, typer.Option(help="Unit compressed.")] = "1MiB",
+    workers: Annotated[int | None, typer.Option(help="Threads [all cores].")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write cached results.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compress every chunk of a model and store the result for `simio predict`.
+
+    Example: simio profile model.gguf --codec zstd:1 -o model.simio.json
+    """
+    share = _share(sample)
+    if output is not None and not output.absolute().parent.is_dir():
+        raise UsageError(f"{output}: no such directory", f"create it: mkdir -p {output.parent}")
+    if workers is not None and workers < 1:
+        raise UsageError(f"--workers {workers}", "give at least 1")
+    from simio import codecs
+    from simio.formats import open_model
+    from simio.profiling.cache import ProfileCache
+    from simio.profiling.profile_file import save
+    from simio.profiling.profiler import profile as run
+
+    chunk_bytes = parse_bytes(chunk_size, "--chunk-size")
+    if chunk_bytes < 4096:
+        raise UsageError(f"--chunk-size {chunk_size}", "give at least 4KiB")
+    with progress("compressing") as reporter:
+        result = run(
+            open_model(model),
+            codecs.parse(codec),
+            chunk_bytes=chunk_bytes,
+            sample=share,
+            seed=seed,
+            n_workers=workers,
+            progress=reporter,
+            cache=None if no_cache else ProfileCache.default(),
+        )
+    if output is not None:
+        save(result, output)
+    entropy = sum(t.entropy_bits_per_byte * sum(t.raw_bytes) for t in result.tensors) / max(1, result.raw_bytes)
+    rate = result.decompress
+    table = {
+        "model": result.model.name,
+        "codec": result.codec,
+        "basis": result.basis,
+        "raw_bytes": result.raw_bytes,
+        "stored_bytes": result.stored_bytes,
+        "ratio": result.ratio,
+        "ratio_interval": result.ratio_interval,
+        "bound_ratio": 8 / entropy if entropy else None,
+        "n_chunks": sum(len(t.raw_bytes) for t in result.tensors),
+        "decompress_bytes_per_s": rate and {"median": rate.median_bytes_per_s, "low": rate.low_bytes_per_s,
+                                            "high": rate.high_bytes_per_s, "n": rate.n},
+        "host": result.host and {"cpu": result.host.cpu, "library": result.host.library, "date": result.host.date},
+        "output": str(output) if output else None,
+    }  # fmt: skip
+    if as_json:
+        print_json(table)
+        return
+    print(f"{result.model.name} with {result.codec}: {format_bytes(result.raw_bytes)} → "
+          f"{format_bytes(result.stored_bytes)}, {result.ratio:.4f}× ({result.basis})")  # fmt: skip
+    if result.ratio_interval:
+        print(f"  95 % interval of the ratio {result.ratio_interval[0]:.4f} – {result.ratio_interval[1]:.4f}")
+    if entropy:
+        print(f"  order-0 bound {8 / entropy:.4f}×")
+    if rate:
+        print(f"  decompresses {format_bytes(rate.median_bytes_per_s)}/s per thread "
+              f"(quartiles {format_bytes(rate.low_bytes_per_s)} – {format_bytes(rate.high_bytes_per_s)}, n = {rate.n})")  # fmt: skip
+    if output:
+        print(f"  stored in {output}")
+
+
+def _share(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
+    except ValueError:
+        raise UsageError(f"--sample '{text}' is not a share", "write for example 1%") from None
+    if not 0 < value <= 1:
+        raise UsageError(f"--sample {text} is not between 0 and 100 %", "write for example 1%")
+    return value

@@ -1,0 +1,45 @@
+"""Weight types of models quantized outside llama.cpp, in safetensors: AWQ and GPTQ int4, and int8.
+
+Linear layers are quantized, embeddings, head, norms, routers and biases stay FP16: what AutoAWQ, AutoGPTQ and
+llm-compressor write by default. Experts are counted as one stacked tensor, as in GGUF.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+from simio.formats.names import classify
+from simio.models.attention import Spec
+
+#: quant → type of the linear layers. ``int4`` is AWQ's layout: group 128, FP16 scale, packed 4-bit zero point.
+GROUPED_TYPES = {"awq": "AWQ4", "gptq": "GPTQ4", "int4": "AWQ4", "int8": "INT8"}
+
+_GROUP = 128
+_QUANTIZED_ROLES = ("attention", "mlp", "expert")
+_KEPT = ("_norm.", "conv", "rope_")
+
+
+def grouped_types(specs: Sequence[Spec], quant: str) -> list[str]:
+    """The weight type of each of ``specs`` under ``quant``, a key of GROUPED_TYPES."""
+    linear = GROUPED_TYPES[quant]
+    return [linear if _is_linear(name, shape) else "F16" for name, shape in specs]
+
+
+def grouped_bytes(shape: tuple[int, ...], dtype: str) -> int:
+    """Stored bytes of a linear layer ``(…, n_out, n_in)``: codes, FP16 scales and, for int4, packed zero points.
+
+    int4: ``n_in·n_out/2 + ⌈n_in/128⌉·n_out·(2 + 1/2)`` (AWQ, arXiv 2306.00978; GPTQ, arXiv 2210.17323);
+    int8: one FP16 scale per output channel.
+    """
+    n_columns, n_rows = shape[-1], prod(shape[:-1])
+    if dtype == "INT8":
+        return n_rows * (n_columns + 2)
+    n_groups = -(-n_columns // _GROUP)
+    return (n_rows * n_columns + 5 * n_groups * n_rows) // 2
+
+
+def _is_linear(name: str, shape: tuple[int, ...]) -> bool:
+    if len(shape) < 2 or shape[-2] == 1 or any(part in name for part in _KEPT):
+        return False
+    return name.endswith(".weight") and classify(name).role in _QUANTIZED_ROLES

@@ -1,0 +1,233 @@
+"""From a scenario and a profile to a Plan: one function per runtime, no clock anywhere.
+
+The scenario must be complete (``predict.resolve`` fills what the user left open).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from simio import registry
+from simio.cache.base import CachePolicy
+from simio.errors import UsageError
+from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab, lay_out
+from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
+from simio.plan.passes import Passes, Residency, Routing
+from simio.plan.residency import InRam, MappedFile, Streamed, Traffic
+from simio.plan.routing import draw_routing, union
+from simio.records.codec_profile import CodecProfile
+from simio.records.model import Architecture
+from simio.records.plan import Fetch, Plan, RamUse
+from simio.records.scenario import Scenario
+from simio.units import format_bytes
+
+
+def build(scenario: Scenario, profile: CodecProfile, read_ahead_bytes: int) -> Plan:
+    """Plan a run. Raises ``InfeasibleError`` when RAM does not suffice, ``UsageError`` for options at odds."""
+    layout = lay_out(profile)
+    make = _PLANNERS[scenario.runtime]
+    return make(scenario, layout, profile.model.architecture, read_ahead_bytes)
+
+
+def fits_in_ram(scenario: Scenario, profile: CodecProfile) -> bool:
+    """Whether all weights, the KV cache and the buffers fit together."""
+    architecture = profile.model.architecture
+    used = kv_cache_bytes(scenario, architecture) + buffer_bytes(scenario, architecture)
+    return used + profile.raw_bytes <= (scenario.ram_bytes or 0)
+
+
+def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+    ram = _ram(scenario, architecture, weights=layout.dense_bytes + layout.expert_bytes + layout.looked_up_bytes)
+    require(
+        ram.peak, ram.budget, "keeping all the weights in RAM", "use --runtime stream or mmap, or a smaller quantization"
+    )
+    loader = Streamed(layout, _policy("none", 0), False, 1.0, False, scenario.read_bytes)
+    experts = [
+        tuple(f for f in _load_experts(block, scenario.read_bytes)) for block in layout.blocks if not _is_dense(block)
+    ]
+    row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0),)
+    load = [row if layout.looked_up_bytes else (), *loader.load(), *experts]
+    residency = InRam()
+    passes = _walk(scenario, layout, architecture, residency, load, residency.traffic)
+    return _plan(scenario, passes, residency.traffic, ram, staging_bytes=0)
+
+
+def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+    if scenario.codec != "raw":
+        raise UsageError(
+            f"runtime mmap maps raw weights and cannot decompress {scenario.codec}", "use --runtime stream or --codec raw"
+        )
+    anonymous = _ram(scenario, architecture, weights=0)
+    require(anonymous.peak, anonymous.budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
+    page_cache_bytes = anonymous.budget - anonymous.peak
+    mapped = layout.dense_bytes + layout.expert_bytes + layout.looked_up_bytes
+    fits = mapped <= page_cache_bytes
+    residency = MappedFile(layout, _policy("lru", page_cache_bytes), read_ahead_bytes, fits)
+    load = [residency.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
+    load += [
+        residency.experts(i, b, tuple(range(b.n_experts)))
+        for i, b in enumerate(layout.blocks)
+        if isinstance(b, ExpertLayer)
+    ]
+    passes = _walk(scenario, layout, architecture, residency, load, residency.traffic)
+    ram = _ram(scenario, architecture, weights=min(mapped, page_cache_bytes))
+    notes = () if fits else (_PAST_RAM,)
+    return _plan(scenario, passes, residency.traffic, ram, 0, notes, request_bytes=read_ahead_bytes)
+
+
+_PAST_RAM = (
+    "the weights exceed the page cache: an LRU page cache hits nothing on a cyclic scan, so a little more RAM does not "
+    "help until everything fits"
+)
+
+
+def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+    base = _ram(scenario, architecture, weights=0)
+    free = base.budget - base.peak
+    compressed = scenario.cache_form == "compressed"
+    staging = _staging(scenario, layout, free)
+    ratio = _stored_ratio(layout) if compressed else 1.0
+    pinnable = layout.dense_bytes * ratio
+    fraction = _pinned_fraction(scenario, pinnable, free - staging)
+    spare = max(0, int(free - staging - fraction * pinnable))
+    has_experts = layout.expert_bytes > 0
+    policy = scenario.cache_policy or ("lru" if has_experts or scenario.cache_bytes else "none")
+    cache_bytes = 0 if policy == "none" else spare if scenario.cache_bytes is None else scenario.cache_bytes
+    require(cache_bytes, spare, f"a weight cache of {format_bytes(cache_bytes)}", "use a smaller --cache-size or --pin")
+    cache = _policy(policy, cache_bytes)
+    residency = Streamed(layout, cache, not has_experts, fraction, compressed, scenario.read_bytes)
+    passes = _walk(scenario, layout, architecture, residency, residency.load(), residency.traffic)
+    held = residency.pinned_ram_bytes + min(cache_bytes, layout.expert_bytes if has_experts else layout.dense_bytes)
+    ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)
+    notes = _cache_guard(layout, scenario, cache_bytes) if policy != "none" else ()
+    return _plan(scenario, passes, residency.traffic, ram, staging, notes)
+
+
+def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int) -> float:
+    """Share of the dense weights to pin: as asked, which must fit, or as much as is free."""
+    if scenario.pinned_fraction is not None:
+        wanted = scenario.pinned_fraction * pinnable_bytes
+    elif scenario.pinned_bytes is not None:
+        wanted = min(float(scenario.pinned_bytes), pinnable_bytes)
+    else:
+        wanted = min(float(max(0, free_bytes)), pinnable_bytes)
+    require(wanted, free_bytes, "pinning beside the staging", "pin less, or give more --ram")
+    return wanted / max(1.0, pinnable_bytes)
+
+
+def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
+    """Buffers for the step in use and ``prefetch_depth`` more; at least one step must fit."""
+    most = max((_step_staging(block) for block in layout.blocks), default=0)
+    row = layout.row.raw_bytes + 4096
+    require(
+        most + row, free, "staging for one layer", "give more --ram, a shorter --context or a smaller quantization"
+    )
+    if scenario.staging_bytes is not None:
+        require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
+        require(scenario.staging_bytes, free, "staging", "lower --staging or give more --ram")
+        return scenario.staging_bytes
+    return max(most + row, min((scenario.prefetch_depth + 1) * (most + row), free // 4))
+
+
+def _step_staging(block: Slab | ExpertLayer) -> int:
+    """Most staging one step of ``block`` can hold: what is read plus what it decompresses to."""
+    one = sum(c.stored_bytes + (c.raw_bytes if c.is_compressed else 0) for c in block.chunks)
+    return one if isinstance(block, Slab) else one * max(1, SLAB_BYTES // max(1, block.raw_bytes))
+
+
+def _stored_ratio(layout: Layout) -> float:
+    chunks = [c for b in layout.blocks if isinstance(b, Slab) for c in b.chunks]
+    return sum(c.stored_bytes for c in chunks) / max(1, sum(c.raw_bytes for c in chunks))
+
+
+def _cache_guard(layout: Layout, scenario: Scenario, cache_bytes: int) -> tuple[str, ...]:
+    """Warn when the cache is below what one token touches: LRU then hits (almost) nothing."""
+    top_k = scenario.top_k or 0
+    cycle = sum(b.raw_bytes * top_k for b in layout.blocks if isinstance(b, ExpertLayer)) or layout.dense_bytes
+    if cache_bytes >= cycle:
+        return ()
+    return (
+        f"this cache ({format_bytes(cache_bytes)}) is below one token cycle ({format_bytes(cycle)}): expect 0 % hits",
+    )
+
+
+def _walk(
+    scenario: Scenario,
+    layout: Layout,
+    architecture: Architecture,
+    residency: Residency,
+    load: list[tuple[Fetch, ...]],
+    traffic: Traffic,
+) -> Passes:
+    """Load, prefill in batches, decode token by token; traffic counts the decode passes only."""
+    n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
+    top_k = scenario.top_k or 0
+    routing: list[Routing] = [[] for _ in range(scenario.prompt_tokens + scenario.n_tokens)]
+    if n_expert_layers:
+        n_experts = max(b.n_experts for b in layout.blocks if isinstance(b, ExpertLayer))
+        routing = draw_routing(n_expert_layers, n_experts, top_k, len(routing), scenario.seed)
+    passes = Passes(layout, architecture, scenario.kv_bytes_per_value, top_k)
+    passes.load(load)
+    for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
+        batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
+        passes.prefill(residency, first, batch, union(routing[first : first + batch]))
+    traffic.touched_bytes = traffic.hit_bytes = 0
+    for token in range(scenario.n_tokens - 1):
+        position = scenario.prompt_tokens + token
+        passes.decode(residency, position, routing[position])
+    return passes
+
+
+def _plan(
+    scenario: Scenario,
+    passes: Passes,
+    traffic: Traffic,
+    ram: RamUse,
+    staging_bytes: int,
+    notes: tuple[str, ...] = (),
+    request_bytes: int | None = None,
+) -> Plan:
+    touched = traffic.touched_bytes
+    return Plan(
+        runtime=scenario.runtime,
+        passes=tuple(passes.passes),
+        order=tuple(passes.order),
+        prefetch_depth=1 if scenario.runtime == "mmap" else scenario.prefetch_depth,
+        staging_bytes=staging_bytes,
+        queue_depth=1 if scenario.runtime == "mmap" else scenario.queue_depth or 1,
+        n_workers=scenario.n_workers or 1,
+        n_threads=scenario.n_threads or 1,
+        request_bytes=request_bytes or scenario.read_bytes,
+        sequential=True,
+        hit_ratio=traffic.hit_bytes / touched if touched else 1.0,
+        ram=ram,
+        notes=notes,
+    )
+
+
+def _ram(scenario: Scenario, architecture: Architecture, weights: int) -> RamUse:
+    kv = kv_cache_bytes(scenario, architecture)
+    return RamUse(weights, 0, kv, buffer_bytes(scenario, architecture), scenario.ram_bytes or 0)
+
+
+def _policy(name: str, capacity_bytes: int) -> CachePolicy:
+    policy: CachePolicy = registry.get("cache_policies", name)(capacity_bytes)
+    return policy
+
+
+def _is_dense(block: Slab | ExpertLayer) -> bool:
+    return isinstance(block, Slab)
+
+
+def _load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:
+    """All experts of a layer, read once, compressed or not."""
+    stored = sum(c.stored_bytes for c in layer.chunks) * layer.n_experts
+    inflated = sum(c.raw_bytes for c in layer.chunks if c.is_compressed) * layer.n_experts
+    return (Fetch(stored, -(-stored // read_bytes), inflated, 0),)
+
+
+_PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, int], Plan]] = {
+    "resident": _resident,
+    "mmap": _mmap,
+    "stream": _stream,
+}

@@ -1,0 +1,180 @@
+"""Cut a profiled model into slabs: runs of weights that are read, decompressed and multiplied together.
+
+A dense layer becomes one slab, or several of at most ``SLAB_BYTES`` (a 400 MB output head would otherwise need 400 MB
+of staging). The experts of a layer become an ``ExpertLayer``, whose experts are read one by one. Of an embedding table
+one row is read per token, except where it serves as the output head too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from simio.records.codec_profile import CodecProfile, TensorCompression
+from simio.records.model import Model, Tensor
+from simio.records.weight_types import weight_type
+
+#: Most raw bytes consumed by one step. Own choice: small against a phone's RAM, large against one read.
+SLAB_BYTES = 64 * 1024**2
+
+#: Compressed chunks start on this boundary, as O_DIRECT asks (open(2)).
+ALIGN_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The unit compressed, cached and read. ``stored_bytes`` is padded to the alignment when compressed."""
+
+    raw_bytes: int
+    stored_bytes: int
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether a decompressor must touch it."""
+        return self.stored_bytes < self.raw_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Slab:
+    """Dense weights of one step."""
+
+    layer: int
+    label: str
+    chunks: tuple[Chunk, ...]
+    weight_bytes: tuple[tuple[str, int], ...]  # kernel class, raw bytes
+    weights: tuple[tuple[str, int], ...]  # kernel class, number of weights
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes once decompressed."""
+        return sum(n for _, n in self.weight_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class ExpertLayer:
+    """The routed experts of one layer, all of one size; ``chunks`` and ``weight_bytes`` are those of ONE expert."""
+
+    layer: int
+    n_experts: int
+    chunks: tuple[Chunk, ...]
+    weight_bytes: tuple[tuple[str, int], ...]
+    weights: tuple[tuple[str, int], ...]
+
+    @property
+    def raw_bytes(self) -> int:
+        """Bytes of one expert, decompressed."""
+        return sum(n for _, n in self.weight_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A model in the order a token meets it. ``row`` is what a token reads of the embedding tables that are looked up."""
+
+    blocks: tuple[Slab | ExpertLayer, ...]
+    row: Chunk
+    looked_up_bytes: int  # size of the tables of which one row is read
+    file_bytes: int
+
+    @property
+    def dense_bytes(self) -> int:
+        """Raw bytes read by every token."""
+        return sum(b.raw_bytes for b in self.blocks if isinstance(b, Slab))
+
+    @property
+    def expert_bytes(self) -> int:
+        """Raw bytes of all routed experts."""
+        return sum(b.raw_bytes * b.n_experts for b in self.blocks if isinstance(b, ExpertLayer))
+
+
+def lay_out(profile: CodecProfile) -> Layout:
+    """Cut ``profile``'s model into the blocks a token walks through, in order."""
+    model = profile.model
+    compression = dict(zip((t.name for t in model.tensors), profile.tensors, strict=True))
+    head = _head_names(model)
+    looked_up = [t for t in model.tensors if t.role == "embedding" and t.name not in head]
+    last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
+    dense: dict[int, list[Tensor]] = {}
+    experts: dict[int, list[Tensor]] = {}
+    for tensor in model.tensors:
+        if tensor.role == "embedding" and tensor.name not in head:
+            continue
+        layer = last if tensor.layer is None else tensor.layer
+        (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
+    blocks: list[Slab | ExpertLayer] = []
+    for layer in sorted({*dense, *experts}):
+        blocks += _slabs(layer, "head" if layer == last else f"layer {layer}", dense.get(layer, []), compression)
+        if layer in experts:
+            blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
+    row = sum(t.n_bytes // max(1, t.shape[0]) for t in looked_up)
+    return Layout(tuple(blocks), Chunk(row, row), sum(t.n_bytes for t in looked_up), model.n_bytes)
+
+
+def _head_names(model: Model) -> set[str]:
+    """The tensors multiplied at the end: the output head or, where there is none, the largest embedding table."""
+    heads = {t.name for t in model.tensors if t.role == "head" and len(t.shape) > 1}
+    tables = [t for t in model.tensors if t.role == "embedding" and t.layer is None]
+    if heads or not tables:
+        return heads
+    main = [t for t in tables if "per_layer" not in t.name and "position" not in t.name] or tables
+    return {max(main, key=lambda t: t.n_bytes).name}
+
+
+def _slabs(layer: int, label: str, tensors: list[Tensor], compression: dict[str, TensorCompression]) -> list[Slab]:
+    """Group the chunks of ``tensors``, in file order, into slabs of at most ``SLAB_BYTES``."""
+    slabs: list[Slab] = []
+    chunks: list[Chunk] = []
+    bytes_by_class: dict[str, int] = {}
+    weights_by_class: dict[str, int] = {}
+    size = 0
+
+    def close() -> None:
+        nonlocal size
+        if chunks:
+            name = label if not slabs else f"{label} part {len(slabs) + 1}"
+            slabs.append(Slab(layer, name, tuple(chunks), _items(bytes_by_class), _items(weights_by_class)))
+        chunks.clear(), bytes_by_class.clear(), weights_by_class.clear()
+        size = 0
+
+    for tensor in tensors:
+        kernel = weight_type(tensor.dtype).gemv_class
+        per_byte = tensor.n_weights / max(1, tensor.n_bytes)
+        for chunk in _chunks(compression[tensor.name]):
+            if size and size + chunk.raw_bytes > SLAB_BYTES:
+                close()
+            chunks.append(chunk)
+            size += chunk.raw_bytes
+            bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + chunk.raw_bytes
+            weights_by_class[kernel] = weights_by_class.get(kernel, 0) + round(chunk.raw_bytes * per_byte)
+    close()
+    return slabs
+
+
+def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, TensorCompression], n: int) -> ExpertLayer:
+    """One expert's share of each expert tensor; its stored size in proportion to the tensor's."""
+    n_experts = max([n, *(t.n_stacked for t in tensors), *((t.expert or 0) + 1 for t in tensors)])
+    chunks: list[Chunk] = []
+    bytes_by_class: dict[str, int] = {}
+    weights_by_class: dict[str, int] = {}
+    separate = [t for t in tensors if t.n_stacked == 1 and t.expert == 0]
+    for tensor in [t for t in tensors if t.n_stacked > 1] + separate:
+        raw = tensor.n_bytes // tensor.n_stacked
+        packed = compression[tensor.name]
+        chunks.append(_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
+        kernel = weight_type(tensor.dtype).gemv_class
+        bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + raw
+        weights_by_class[kernel] = weights_by_class.get(kernel, 0) + tensor.n_weights // tensor.n_stacked
+    return ExpertLayer(layer, n_experts, tuple(chunks), _items(bytes_by_class), _items(weights_by_class))
+
+
+def _chunks(packed: TensorCompression) -> Iterable[Chunk]:
+    return map(_chunk, packed.raw_bytes, packed.stored_bytes)
+
+
+def _chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
+    """Pad a compressed chunk to the alignment; what no longer shrinks is stored raw."""
+    padded = -(-stored_bytes // ALIGN_BYTES) * ALIGN_BYTES
+    return Chunk(raw_bytes, padded if stored_bytes < raw_bytes and padded < raw_bytes else raw_bytes)
+
+
+def _items(table: dict[str, int]) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(table.items()))

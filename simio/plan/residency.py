@@ -1,0 +1,211 @@
+"""Who is in RAM: everything, the pages of a mapped file, or the pinned and cached part of a streamed model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from simio.cache.base import CachePolicy
+from simio.plan.layout import ALIGN_BYTES, Chunk, ExpertLayer, Layout, Slab
+from simio.records.plan import Fetch
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of weights touched and found in RAM, counted access by access."""
+
+    touched_bytes: int = 0
+    hit_bytes: int = 0
+
+    def count(self, n_bytes: int, hit: bool) -> None:
+        """Add one access."""
+        self.touched_bytes += n_bytes
+        self.hit_bytes += n_bytes if hit else 0
+
+
+class InRam:
+    """Everything is in RAM, as it will be multiplied."""
+
+    def __init__(self) -> None:
+        self.traffic = Traffic()
+
+    def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
+        """Nothing to fetch."""
+        self.traffic.count(slab.raw_bytes, hit=True)
+        return ()
+
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
+        """Nothing to fetch."""
+        self.traffic.count(layer.raw_bytes * len(chosen), hit=True)
+        return ()
+
+    def row(self) -> tuple[Fetch, ...]:
+        """Nothing to fetch."""
+        return ()
+
+
+@dataclass(slots=True)
+class MappedFile:
+    """A memory-mapped file: what the page cache lost is faulted in, a read-ahead window at a time."""
+
+    layout: Layout
+    page_cache: CachePolicy
+    read_ahead_bytes: int
+    all_fits: bool
+    traffic: Traffic = field(default_factory=Traffic)
+    _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
+
+    def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
+        """The whole slab is faulted in, or none of it."""
+        hit = self.page_cache.access(index, slab.raw_bytes)
+        self.traffic.count(slab.raw_bytes, hit)
+        return () if hit else self._faults((slab.raw_bytes,))
+
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
+        """Each missing expert is faulted in, matrix by matrix."""
+        missing = 0
+        for expert in chosen:
+            hit = self.page_cache.access((index, expert), layer.raw_bytes)
+            self.traffic.count(layer.raw_bytes, hit)
+            missing += not hit
+        return self._faults(tuple(c.raw_bytes for c in layer.chunks) * missing)
+
+    def row(self) -> tuple[Fetch, ...]:
+        """One fault for a row of the embedding table, unless the whole file is cached."""
+        return () if self.all_fits or not self.layout.row.raw_bytes else self._faults((self.layout.row.raw_bytes,))
+
+    def _faults(self, sizes: tuple[int, ...]) -> tuple[Fetch, ...]:
+        if sizes not in self._made:
+            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), 0, 0) for n in sizes)
+        return self._made[sizes]
+
+
+@dataclass(slots=True)
+class Streamed:
+    """Explicit reads: part of every slab is pinned, the rest read each time; experts go through a cache policy.
+
+    ``pinned_fraction`` of the dense bytes is pinned, spread evenly over the slabs so that reading and computing can
+    overlap everywhere. ``holds_compressed``: pinned and cached weights are kept as stored and decompressed at each use.
+    """
+
+    layout: Layout
+    cache: CachePolicy
+    caches_dense: bool
+    pinned_fraction: float
+    holds_compressed: bool
+    read_bytes: int
+    traffic: Traffic = field(default_factory=Traffic)
+    pinned_ram_bytes: int = 0
+    _slabs: dict[int, _SplitSlab] = field(default_factory=dict)
+    _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        credit = 0.0
+        for index, block in enumerate(self.layout.blocks):
+            if not isinstance(block, Slab):
+                continue
+            pinned: list[Chunk] = []
+            rest: list[Chunk] = []
+            for chunk in block.chunks:
+                credit += chunk.raw_bytes * self.pinned_fraction
+                if credit >= chunk.raw_bytes * 0.5:
+                    credit -= chunk.raw_bytes
+                    pinned.append(chunk)
+                    self.pinned_ram_bytes += chunk.stored_bytes if self.holds_compressed else chunk.raw_bytes
+                else:
+                    rest.append(chunk)
+            self._slabs[index] = _SplitSlab(
+                pinned_load=tuple(_reads(pinned, self.read_bytes, staged=False)),
+                pinned_use=tuple(_decompressions(pinned)) if self.holds_compressed else (),
+                pinned_bytes=sum(c.raw_bytes for c in pinned),
+                requests=tuple(_requests(rest, self.read_bytes)),
+            )
+
+    def load(self) -> list[tuple[Fetch, ...]]:
+        """What is read before the first token: the pinned part of every slab."""
+        return [split.pinned_load for split in self._slabs.values()]
+
+    def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
+        """The unpinned requests that the cache does not hold."""
+        split = self._slabs[index]
+        self.traffic.count(split.pinned_bytes, hit=True)
+        hits = []
+        for number, request in enumerate(split.requests):
+            hit = self.caches_dense and self.cache.access((index, number), self._held_bytes(request))
+            self.traffic.count(sum(c.raw_bytes for c in request), hit)
+            hits.append(hit)
+        key = (index, tuple(hits))
+        if key not in self._made:
+            fetches = list(split.pinned_use)
+            for request, hit in zip(split.requests, hits, strict=True):
+                fetches += self._use(request, hit)
+            self._made[key] = tuple(fetches)
+        return self._made[key]
+
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
+        """The chosen experts that the cache does not hold, in order."""
+        hits = []
+        for expert in chosen:
+            hit = self.cache.access((index, expert), self._held_bytes(layer.chunks))
+            self.traffic.count(layer.raw_bytes, hit)
+            hits.append(hit)
+        key = (layer.chunks, tuple(hits))
+        if key not in self._made:
+            self._made[key] = tuple(f for hit in hits for f in self._use(layer.chunks, hit))
+        return self._made[key]
+
+    def row(self) -> tuple[Fetch, ...]:
+        """One aligned read of an embedding row."""
+        if not self.layout.row.raw_bytes:
+            return ()
+        if "row" not in self._made:
+            n_bytes = -(-self.layout.row.raw_bytes // ALIGN_BYTES) * ALIGN_BYTES
+            self._made["row"] = (Fetch(n_bytes, 1, 0, n_bytes),)
+        return self._made["row"]
+
+    def _held_bytes(self, chunks: Iterable[Chunk]) -> int:
+        return sum(c.stored_bytes if self.holds_compressed else c.raw_bytes for c in chunks)
+
+    def _use(self, chunks: tuple[Chunk, ...], hit: bool) -> list[Fetch]:
+        if not hit:
+            return list(_reads(chunks, self.read_bytes, staged=True))
+        return list(_decompressions(chunks)) if self.holds_compressed else []
+
+
+@dataclass(frozen=True, slots=True)
+class _SplitSlab:
+    pinned_load: tuple[Fetch, ...]
+    pinned_use: tuple[Fetch, ...]
+    pinned_bytes: int
+    requests: tuple[tuple[Chunk, ...], ...]
+
+
+def _requests(chunks: Iterable[Chunk], read_bytes: int) -> list[tuple[Chunk, ...]]:
+    """Group consecutive chunks into read requests of at most ``read_bytes`` (a larger chunk stays whole)."""
+    requests: list[tuple[Chunk, ...]] = []
+    open_: list[Chunk] = []
+    size = 0
+    for chunk in chunks:
+        if open_ and size + chunk.stored_bytes > read_bytes:
+            requests.append(tuple(open_))
+            open_, size = [], 0
+        open_.append(chunk)
+        size += chunk.stored_bytes
+    if open_:
+        requests.append(tuple(open_))
+    return requests
+
+
+def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool) -> Iterable[Fetch]:
+    """One fetch per request. Staging holds what was read and, where compressed, what it decompresses to."""
+    for request in _requests(chunks, read_bytes):
+        stored = sum(c.stored_bytes for c in request)
+        inflated = sum(c.raw_bytes for c in request if c.is_compressed)
+        yield Fetch(stored, -(-stored // read_bytes), inflated, stored + inflated if staged else 0)
+
+
+def _decompressions(chunks: Iterable[Chunk]) -> Iterable[Fetch]:
+    """Compressed chunks already in RAM: no read, but a decompression into staging."""
+    for chunk in chunks:
+        if chunk.is_compressed:
+            yield Fetch(0, 0, chunk.raw_bytes, chunk.raw_bytes)

@@ -1,0 +1,40 @@
+"""A scenario as the command that asks for it: what suggestions print and saved scenarios say."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import fields
+
+from simio.records.scenario import Scenario
+
+#: Scenario field → option of ``simio predict``. Sizes end in ``_bytes``.
+OPTIONS = {
+    "device": "--device", "model": "--model", "runtime": "--runtime", "codec": "--codec", "ram_bytes": "--ram",
+    "prompt_tokens": "--prompt", "batch_tokens": "--batch", "n_tokens": "--tokens", "context_tokens": "--context",
+    "kv_bytes_per_value": "--kv-bytes", "n_threads": "--threads", "n_workers": "--workers",
+    "queue_depth": "--queue-depth", "read_bytes": "--read-size", "chunk_bytes": "--chunk-size",
+    "prefetch_depth": "--prefetch", "staging_bytes": "--staging", "pinned_bytes": "--pin",
+    "pinned_fraction": "--pin", "cache_policy": "--cache", "cache_bytes": "--cache-size", "cache_form": "--hold",
+    "top_k": "--top-k", "seed": "--seed", "draws": "--draws",
+}  # fmt: skip
+
+_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes"}
+
+
+def command(scenario: Scenario) -> str:
+    """``simio predict --device … --model …`` with every option that differs from its default."""
+    words = ["simio", "predict"]
+    for field in fields(Scenario):
+        value = getattr(scenario, field.name)
+        if value is not None and value != field.default:
+            words += [OPTIONS[field.name], _text(field.name, value)]
+    return shlex.join(words)
+
+
+def _text(name: str, value: float | str) -> str:
+    if name == "pinned_fraction":
+        return f"{100 * float(value):.15g}%"
+    if name not in _SIZES:
+        return str(value)
+    n_bytes = int(value)
+    return f"{n_bytes // 1024**2}MiB" if n_bytes % 1024**2 == 0 else f"{n_bytes}B"

@@ -1,0 +1,107 @@
+"""What is already known about chunks by their content: an append-only file, one line a chunk.
+
+Line: ``<xxh3-128 of the raw bytes> <raw bytes> <stored bytes> <entropy, bits/byte> <crc32 of the line so far>``.
+
+One file per codec and library version. Every write appends whole lines in a single call, so several processes can
+share the file. A line that a crash cut off, or that is damaged, fails its checksum and is skipped: that chunk is
+compressed again.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import xxhash
+
+from simio.codecs.base import Buffer
+from simio.errors import SimioError
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkFacts:
+    """What compressing one chunk gave. ``entropy`` is in bits per byte of the streams the codec sees."""
+
+    raw_bytes: int
+    stored_bytes: int
+    entropy: float
+
+
+def chunk_key(raw: Buffer, dtype: str) -> str:
+    """Identity of a chunk: its bytes, and its layout because filters depend on it."""
+    return xxhash.xxh3_128_hexdigest(raw, seed=zlib.crc32(dtype.encode()))
+
+
+class ChunkJournal:
+    """Facts by chunk key, backed by one file. ``add`` may be called from any thread; ``flush`` from one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known = _read(path)
+        self._pending: list[str] = []
+        self._file: int | None = None
+
+    def __enter__(self) -> ChunkJournal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, key: str, raw_bytes: int) -> ChunkFacts | None:
+        """The facts of the chunk with this key, if known."""
+        facts = self._known.get(key)
+        return facts if facts is not None and facts.raw_bytes == raw_bytes else None
+
+    def add(self, key: str, facts: ChunkFacts) -> None:
+        """Remember a chunk; written at the next ``flush``."""
+        self._known[key] = facts
+        self._pending.append(_line(key, facts))
+
+    def flush(self) -> None:
+        """Append what was added; raises ``SimioError`` when the cache cannot be written."""
+        lines, self._pending = self._pending, []
+        if not lines:
+            return
+        try:
+            if self._file is None:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+                lines = ["", *lines]  # ends a line that a crash cut off
+            os.write(self._file, ("\n".join(lines) + "\n").encode())
+        except OSError as error:
+            hint = "free some space, set SIMIO_CACHE to another folder, or profile without the cache"
+            raise SimioError(f"cannot write the profiling cache {self._path}: {error.strerror}", hint) from error
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        try:
+            self.flush()
+        finally:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+
+def _line(key: str, facts: ChunkFacts) -> str:
+    text = f"{key} {facts.raw_bytes} {facts.stored_bytes} {facts.entropy!r}"
+    return f"{text} {zlib.crc32(text.encode()):08x}"
+
+
+def _read(path: Path) -> dict[str, ChunkFacts]:
+    try:
+        lines = path.read_bytes().split(b"\n")
+    except FileNotFoundError:
+        return {}
+    known: dict[str, ChunkFacts] = {}
+    for line in lines:
+        text, _, checksum = line.rpartition(b" ")
+        if text and checksum == b"%08x" % zlib.crc32(text):
+            key, raw_bytes, stored_bytes, entropy = text.decode().split(" ")
+            known[key] = ChunkFacts(int(raw_bytes), int(stored_bytes), float(entropy))
+    return known

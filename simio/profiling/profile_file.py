@@ -1,0 +1,141 @@
+"""The profile file (``*.simio.json``): a ``CodecProfile`` as JSON, kilobytes instead of the model's gigabytes.
+
+``{"simio_profile": 1, "model": …, "codec": …, "tensors": {"raw": …, "stored": …, …}, …}``. Chunk sizes are flat arrays
+over the whole model; raw sizes are run-length pairs ``[n_bytes, n_chunks]`` per tensor, as nearly all are equal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+from simio.errors import ProfileError, SimioError
+from simio.profiling.model_columns import model_from_json, model_to_json
+from simio.records.codec_profile import CodecProfile, HostFacts, Rate, TensorCompression
+
+#: The suffix by which a profile is recognised as one.
+SUFFIX = ".simio.json"
+
+VERSION = 1
+_BASES = ("measured", "sampled", "statistics")
+
+
+def save(profile: CodecProfile, path: Path) -> None:
+    """Write ``profile`` to ``path``, replacing it in one step; raises ``SimioError`` when it cannot be written."""
+    text = json.dumps(_to_json(profile), separators=(",", ":"), allow_nan=False)
+    try:
+        _write_in_one_step(path, text)
+    except OSError as error:
+        raise SimioError(
+            f"cannot write the profile {path}: {error.strerror or error}", "free some space or choose another folder"
+        ) from error
+
+
+def load(path: Path) -> CodecProfile:
+    """The profile in ``path``; raises ``ProfileError`` when it is missing, damaged, not a profile, or newer."""
+    try:
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise ProfileError(
+            f"cannot read the profile {path}: {error.strerror}", "simio profile MODEL --codec zstd:1 -o FILE makes one"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ProfileError(f"{path}: damaged profile, not JSON ({error})", "profile the model again") from error
+    version = data.get("simio_profile") if isinstance(data, dict) else None
+    if not isinstance(version, int):
+        raise ProfileError(f"{path}: not a simio profile", "simio profile MODEL --codec zstd:1 -o FILE makes one")
+    if version > VERSION:
+        raise ProfileError(f"{path}: profile version {version} is newer than this simio reads", "update simio")
+    try:
+        return _checked(_from_json(data))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ProfileError(f"{path}: damaged profile ({error!r})", "profile the model again") from error
+
+
+def _write_in_one_step(path: Path, text: str) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _to_json(profile: CodecProfile) -> dict[str, Any]:
+    tensors = profile.tensors
+    return {
+        "simio_profile": VERSION,
+        "codec": profile.codec,
+        "chunk_bytes": profile.chunk_bytes,
+        "basis": profile.basis,
+        "ratio_interval": profile.ratio_interval,
+        "decompress": profile.decompress and asdict(profile.decompress),
+        "host": profile.host and asdict(profile.host),
+        "model": model_to_json(profile.model),
+        "tensors": {
+            "raw": [[[size, len(list(run))] for size, run in groupby(t.raw_bytes)] for t in tensors],
+            "stored": [size for t in tensors for size in t.stored_bytes],
+            "entropy": [t.entropy_bits_per_byte for t in tensors],
+            "basis": [t.basis for t in tensors],
+        },
+    }
+
+
+def _from_json(data: dict[str, Any]) -> CodecProfile:
+    interval, rate, host = data["ratio_interval"], data["decompress"], data["host"]
+    return CodecProfile(
+        model=(model := model_from_json(data["model"])),
+        codec=data["codec"],
+        chunk_bytes=data["chunk_bytes"],
+        basis=data["basis"],
+        tensors=_tensors([t.name for t in model.tensors], data["tensors"]),
+        decompress=None if rate is None else Rate(**rate),
+        host=None if host is None else HostFacts(**host),
+        ratio_interval=None if interval is None else (float(interval[0]), float(interval[1])),
+    )
+
+
+def _tensors(names: list[str], columns: dict[str, Any]) -> tuple[TensorCompression, ...]:
+    stored = iter(columns["stored"])
+    rows = zip(names, columns["raw"], columns["entropy"], columns["basis"], strict=True)
+    tensors = tuple(_tensor(name, runs, stored, entropy, basis) for name, runs, entropy, basis in rows)
+    if next(stored, None) is not None:
+        raise ValueError("more chunks stored than the tensors have")
+    return tensors
+
+
+def _tensor(name: str, runs: list[list[int]], stored: Any, entropy: float, basis: str) -> TensorCompression:
+    raw = tuple(size for size, n_chunks in runs for _ in range(n_chunks))
+    return TensorCompression(name, raw, tuple(islice(stored, len(raw))), float(entropy), basis)
+
+
+def _checked(profile: CodecProfile) -> CodecProfile:
+    """``profile`` if its numbers are possible; raises ``ValueError`` with the tensor otherwise."""
+    if profile.basis not in _BASES or not isinstance(profile.codec, str) or profile.chunk_bytes <= 0:
+        raise ValueError(f"basis {profile.basis!r}, codec {profile.codec!r}, chunks of {profile.chunk_bytes!r} B")
+    for tensor, compression in zip(profile.model.tensors, profile.tensors, strict=True):
+        raw, stored = compression.raw_bytes, compression.stored_bytes
+        if len(raw) != len(stored) or not all(0 < s <= r for r, s in zip(raw, stored, strict=True)):
+            raise ValueError(f"{tensor.name}: stored chunks do not fit the raw ones")
+        if sum(raw) != tensor.n_bytes or not 0 <= compression.entropy_bits_per_byte <= 8:
+            raise ValueError(f"{tensor.name}: {sum(raw)} bytes in chunks, {tensor.n_bytes} in the model")
+    rate = profile.decompress
+    if rate is not None and not 0 < rate.low_bytes_per_s <= rate.median_bytes_per_s <= rate.high_bytes_per_s < 1e15:
+        raise ValueError(f"decompression rate {rate}")
+    return profile

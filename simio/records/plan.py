@@ -1,0 +1,90 @@
+"""The waist: bytes, flop and order of a run, without a second in it. Both engines and the bounds read the same Plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """One piece of work that must finish before its step may compute: a read request, a decompression, or both.
+
+    ``link_bytes`` come from storage in ``n_reads`` requests (0 when the weights are in RAM, compressed);
+    ``decompress_bytes`` is the output of the decompressor (0 when stored raw); ``staging_bytes`` of buffer are taken
+    from admission until the step has computed.
+    """
+
+    link_bytes: int
+    n_reads: int
+    decompress_bytes: int
+    staging_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """The unit of compute: part of a layer whose weights are consumed together.
+
+    ``weight_bytes`` lists (kernel class, stored bytes touched); ``flop`` is the batched work of a prefill step and 0
+    for decode, where weights are read once per token. ``overheads`` counts the layer synchronisations it pays.
+    ``router_back`` is how many steps back the router computes that chose this step's experts: nothing may be read
+    before it has; 0 where the bytes are known beforehand.
+    """
+
+    layer: int
+    label: str
+    weight_bytes: tuple[tuple[str, int], ...]
+    kv_bytes: float
+    flop: tuple[tuple[str, float], ...]
+    overheads: int
+    router_back: int
+    fetches: tuple[Fetch, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """One walk through the model: loading, the prefill of the prompt, or one decoded token."""
+
+    kind: str  # "load", "prefill" or "decode"
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RamUse:
+    """Where the RAM goes at its peak. [bytes]"""
+
+    weights: int  # pinned, cached or mapped
+    staging: int
+    kv_cache: int
+    buffers: int  # activations and logits
+    budget: int
+
+    @property
+    def peak(self) -> int:
+        """All of it together."""
+        return self.weights + self.staging + self.kv_cache + self.buffers
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Passes in order. ``order[i]`` indexes ``passes``: equal passes are stored once, which is what lets an engine stop
+    when a steady state repeats. The first entries are the load (if any) and the prefill; the rest decode one token each.
+    """
+
+    runtime: str  # resolved: "resident", "mmap" or "stream"
+    passes: tuple[Pass, ...]
+    order: tuple[int, ...]
+    prefetch_depth: int
+    staging_bytes: int
+    queue_depth: int
+    n_workers: int
+    n_threads: int
+    request_bytes: int  # nominal size of one read
+    sequential: bool  # reads follow file order
+    hit_ratio: float  # share of weight bytes touched in decode that were in RAM
+    ram: RamUse
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_setup(self) -> int:
+        """Entries of ``order`` before the first decoded token."""
+        return sum(1 for index in self.order if self.passes[index].kind != "decode")

@@ -1,0 +1,97 @@
+"""Every choice of one prediction, and the only configuration object. A saved scenario repeats any result bit for bit."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from simio.errors import UnknownNameError, UsageError
+
+RUNTIMES = ("auto", "resident", "mmap", "stream")
+CACHE_FORMS = ("raw", "compressed")
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """What to predict. ``None`` means: let simio choose, and say in the prediction what it chose.
+
+    A sweep is ``dataclasses.replace(scenario, queue_depth=…)``.
+    """
+
+    device: str  # catalogue id, or path of a device file
+    model: str  # path of a model or stored profile, or preset "name:quant"
+    runtime: str = "auto"  # one of RUNTIMES
+    codec: str = "raw"
+    ram_bytes: int | None = None  # what the app may use; default: the device's usable RAM
+    prompt_tokens: int = 128
+    batch_tokens: int = 512  # prompt tokens per prefill pass (llama.cpp's n_ubatch)
+    n_tokens: int = 64  # generated tokens
+    context_tokens: int | None = None  # KV cells allocated; default prompt + generated
+    kv_bytes_per_value: float = 2.0
+    n_threads: int | None = None  # compute threads; default: the device's
+    n_workers: int | None = None  # decompression workers; default: spare cores, at least one
+    queue_depth: int | None = None  # reads in flight; default: the device's best
+    read_bytes: int = 4 * 1024**2  # size of one read request
+    chunk_bytes: int = 1024**2  # unit compressed
+    prefetch_depth: int = 1  # steps read ahead of compute; 0 = serial
+    staging_bytes: int | None = None  # buffers between flash and compute; default: as much as the prefetch can use
+    pinned_bytes: int | None = None  # weights kept in RAM under `stream`; default: whatever is free
+    pinned_fraction: float | None = None  # the same as a share of the dense weights
+    cache_policy: str | None = None  # for weights that are not pinned; default: lru for experts, none for dense
+    cache_bytes: int | None = None
+    cache_form: str = "raw"  # how pinned and cached weights are held
+    top_k: int | None = None  # experts per token; default: the model's
+    seed: int = 0
+    draws: int = 200  # Monte Carlo draws behind the interval
+
+    def __post_init__(self) -> None:
+        """Refuse values that mean nothing. Raises ``UsageError`` or ``UnknownNameError``."""
+        if self.runtime not in RUNTIMES:
+            raise UnknownNameError("runtime", self.runtime, RUNTIMES)
+        if self.cache_form not in CACHE_FORMS:
+            raise UnknownNameError("cache form", self.cache_form, CACHE_FORMS)
+        if self.pinned_fraction is not None and not 0 <= self.pinned_fraction <= 1:
+            raise UsageError(f"pinned_fraction is {self.pinned_fraction}", "give a share between 0 and 1")
+        if self.pinned_fraction is not None and self.pinned_bytes is not None:
+            raise UsageError("both pinned_bytes and pinned_fraction are given", "give one of them")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is None:
+                continue
+            if not math.isfinite(value) or value < least:
+                raise UsageError(f"{name} is {value}", f"give at least {least}")
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields that are set, by name."""
+        return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any], where: str = "scenario") -> Scenario:
+        """Build from a mapping; raises ``UsageError`` naming an unknown key, a missing one or a wrong type."""
+        known = {f.name: str(f.type) for f in fields(cls)}
+        for key, value in table.items():
+            if key not in known:
+                error = UnknownNameError("key", key, known)
+                raise UsageError(f"{where}: {error.message}", error.hint)
+            if not _fits(value, known[key]):
+                raise UsageError(f"{where}: {key} = {value!r} is not of type {known[key]}", "see `simio predict --help`")
+        for key in ("device", "model"):
+            if key not in table:
+                raise UsageError(f"{where}: no {key}", f'add {key} = "…"')
+        return cls(**table)
+
+
+_LEAST = {
+    "ram_bytes": 1, "prompt_tokens": 1, "batch_tokens": 1, "n_tokens": 2, "context_tokens": 1, "kv_bytes_per_value": 0.0625,
+    "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
+    "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "top_k": 1, "seed": 0, "draws": 0,
+}  # fmt: skip
+
+
+def _fits(value: Any, annotation: str) -> bool:
+    if isinstance(value, bool):
+        return False
+    if "float" in annotation:
+        return isinstance(value, (int, float))
+    return isinstance(value, int if annotation.startswith("int") else str)

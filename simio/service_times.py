@@ -1,0 +1,208 @@
+"""Every equation that turns bytes and flop into seconds; seconds are born here and nowhere else.
+
+The rates may be floats, or arrays with one entry per Monte Carlo draw: the equations are the same.
+Symbols: n bytes, s bytes per read, Q reads in flight, B bandwidth, L latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import exp, log, log2
+from typing import TYPE_CHECKING, Union
+
+from simio.errors import DeviceFileError
+from simio.records.device import Cpu, Device, ReadPoint, Storage
+from simio.records.plan import Fetch, Plan, Step
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Seconds = Union[float, NDArray[np.float64]]
+else:
+    Seconds = float
+
+
+@dataclass(frozen=True, slots=True)
+class Factors:
+    """What multiplies each rate of a device: 1 for the file's values, an array for Monte Carlo draws."""
+
+    storage: Seconds = 1.0
+    memory: Seconds = 1.0
+    gemv: Seconds = 1.0
+    prefill: Seconds = 1.0
+    decompress: Seconds = 1.0
+    layer_overhead: Seconds = 1.0
+    fault_overhead: Seconds = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """The rates one plan meets on one device: threads, workers, request size and queue depth already applied."""
+
+    memory_bytes_per_s: Seconds
+    gemv_bytes_per_s: Mapping[str, Seconds]  # by kernel class, all compute threads together
+    prefill_flop_per_s: Mapping[str, Seconds]
+    layer_overhead_s: Seconds
+    storage: Storage
+    queue_depth: int
+    sequential: bool
+    storage_factor: Seconds
+    fault_overhead_s: Seconds  # 0 unless reads are page faults
+    read_latency_s: Seconds
+    decompress_bytes_per_s: Seconds  # one worker
+
+
+def read_bandwidth(storage: Storage, block_bytes: float, queue_depth: float, sequential: bool = False) -> float:
+    """Bandwidth of reads of ``block_bytes`` with ``queue_depth`` in flight. [bytes/s]
+
+    The queue law, corrected towards the measured points (Shepard's inverse-distance weighting in log2 s, log2 Q):
+
+        B(s, Q) = law(s, Q) · exp(Σ wᵢ ln(Bᵢ / law(sᵢ, Qᵢ)) / Σ wᵢ),  wᵢ = 1/dᵢ²        (R2)
+        law(s, Q) = min(B_max, Q·s / (L + s/B_max))                                       (R1)
+
+    L follows from the smallest measured block; points of the other pattern count as 3 octaves farther away. Exact at
+    measured points; outside them the nearest residual carries over. Never above ``B_max``, the best measured point.
+    References: Shepard, ACM 1968; Little's law for R1.
+    """
+    best = max(p.bandwidth.value for p in storage.curve)
+    smallest = min(storage.curve, key=lambda p: (p.block_bytes, p.queue_depth))
+    latency = _latency(smallest, best)
+    pattern = "sequential" if sequential else "random"
+    weights = total = 0.0
+    for point in storage.curve:
+        distance = log2(point.block_bytes / block_bytes) ** 2 + log2(point.queue_depth / queue_depth) ** 2
+        distance += 0.0 if point.pattern == pattern else 9.0
+        residual = log(point.bandwidth.value / _law(point.block_bytes, point.queue_depth, latency, best))
+        if distance < 1e-12:
+            return point.bandwidth.value
+        weights += 1 / distance
+        total += residual / distance
+    return min(best, _law(block_bytes, queue_depth, latency, best) * exp(total / weights))
+
+
+def _latency(point: ReadPoint, best: float) -> float:
+    """L of (R1) from one point; at least a microsecond, so that the law stays finite. [s]"""
+    s = point.block_bytes
+    return max(1e-6, point.queue_depth * s / point.bandwidth.value - s / best)
+
+
+def _law(block_bytes: float, queue_depth: float, latency_s: float, best: float) -> float:
+    return min(best, queue_depth * block_bytes / (latency_s + block_bytes / best))
+
+
+def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, sequential: bool) -> float:
+    """Time a lone read waits beyond its share of the link: ``L = s/B(s, 1) − s/B(s, Q)`` (R3). [s]"""
+    alone = block_bytes / read_bandwidth(storage, block_bytes, 1, sequential)
+    return max(0.0, alone - block_bytes / read_bandwidth(storage, block_bytes, queue_depth, sequential))
+
+
+def link_s(fetch: Fetch, rates: Rates) -> Seconds:
+    """Time the storage link is held: ``n/B(s, Q) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]"""
+    if fetch.n_reads == 0:
+        return 0.0
+    size = max(512.0, fetch.link_bytes / fetch.n_reads)
+    bandwidth = read_bandwidth(rates.storage, size, rates.queue_depth, rates.sequential)
+    return fetch.link_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
+
+
+def decompress_s(fetch: Fetch, rates: Rates) -> Seconds:
+    """Time one worker is held: ``n/D``, n bytes of output (D1). [s]"""
+    return fetch.decompress_bytes / rates.decompress_bytes_per_s
+
+
+def traffic_s(step: Step, rates: Rates) -> Seconds:
+    """Time DRAM needs for one step: ``(Σ n_c + n_kv)/B_mem`` (C1a). [s]"""
+    return (sum(n for _, n in step.weight_bytes) + step.kv_bytes) / rates.memory_bytes_per_s
+
+
+def arithmetic_s(step: Step, rates: Rates) -> Seconds:
+    """Time the cores need: dequantize + GEMV ``Σ n_c/g_c`` for decode, ``Σ f_c/p_c`` for a prefill batch (C1b). [s]"""
+    if step.flop:
+        return sum(flop / _of(rates.prefill_flop_per_s, kernel) for kernel, flop in step.flop)
+    return sum(n / _of(rates.gemv_bytes_per_s, kernel) for kernel, n in step.weight_bytes)
+
+
+def compute_s(step: Step, rates: Rates) -> Seconds:
+    """Time to multiply one step: the slower of traffic and arithmetic, plus synchronisation. [s]
+
+    ``t = max(C1a, C1b) + m·t_layer`` (C1); roofline: Williams et al., CACM 2009.
+    """
+    return _larger(traffic_s(step, rates), arithmetic_s(step, rates)) + step.overheads * rates.layer_overhead_s
+
+
+def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_rate: float = 1.0) -> Rates:
+    """The rates ``plan`` meets on ``device``. ``relative_rate``: decompression of these weights against the reference."""
+    faulting = plan.runtime == "mmap"
+    busy = plan.n_threads + (plan.n_workers if codec != "raw" else 0)
+    share = min(1.0, _n_cores(device.cpu) / busy)
+    speed = sum(_core_speeds(device.cpu)[: plan.n_threads]) * share
+    decompress = _decompress_rate(device, codec, plan, share) * relative_rate
+    latency = 0.0
+    if not faulting:
+        latency = read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, plan.sequential)
+    return Rates(
+        memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
+        gemv_bytes_per_s={k: q.value * speed * factors.gemv for k, q in device.cpu.gemv.items()},
+        prefill_flop_per_s={
+            k: q.value * min(1.0, speed / _default_speed(device.cpu)) * factors.prefill
+            for k, q in device.cpu.prefill.items()
+        },
+        layer_overhead_s=device.cpu.layer_overhead.value * factors.layer_overhead,
+        storage=device.storage,
+        queue_depth=plan.queue_depth,
+        sequential=plan.sequential,
+        storage_factor=factors.storage,
+        fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
+        read_latency_s=latency / factors.storage,
+        decompress_bytes_per_s=decompress * factors.decompress,
+    )
+
+
+def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> float:
+    """Rate of one worker: the codec's anchor on the fastest core times the mean speed of the cores left to workers."""
+    base = base_codec(codec)
+    if base == "raw":
+        return 1.0  # never divides anything: raw chunks have no decompress_bytes
+    if base not in device.cpu.decompress:
+        raise DeviceFileError(
+            f"{device.id}: cpu.decompress.{base} is missing", f"add the rate of {base} on one core to the device file"
+        )
+    speeds = _core_speeds(device.cpu)
+    left = speeds[plan.n_threads : plan.n_threads + plan.n_workers] or speeds[-1:]
+    return device.cpu.decompress[base].value * sum(left) / len(left) * share
+
+
+def base_codec(codec: str) -> str:
+    """The codec at the heart of a name: ``byteplane(zstd:1)`` → ``zstd``."""
+    return codec.split("(")[-1].rstrip(")").split(":")[0]
+
+
+def _core_speeds(cpu: Cpu) -> list[float]:
+    """Relative speed of every core, fastest first."""
+    return [c.relative_speed.value for c in cpu.clusters for _ in range(c.n_cores)]
+
+
+def _n_cores(cpu: Cpu) -> int:
+    return sum(c.n_cores for c in cpu.clusters)
+
+
+def _default_speed(cpu: Cpu) -> float:
+    return sum(_core_speeds(cpu)[: cpu.default_threads])
+
+
+def _of(table: Mapping[str, Seconds], kernel: str) -> Seconds:
+    if kernel in table:
+        return table[kernel]
+    if "default" in table:
+        return table["default"]
+    raise DeviceFileError(f"the device file has no rate for weights of class {kernel}", f"add cpu.gemv.{kernel}")
+
+
+def _larger(a: Seconds, b: Seconds) -> Seconds:
+    if isinstance(a, float) and isinstance(b, float):
+        return a if a > b else b
+    import numpy as np
+
+    return np.maximum(a, b)
