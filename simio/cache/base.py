@@ -1,7 +1,8 @@
 """The contract of a weight-cache policy: it sees accesses in order and knows no clock.
 
 ``access(key, n_bytes) -> bool`` returns whether ``key`` was resident, and makes it resident if the policy keeps it.
-A policy never holds more than ``capacity_bytes``; an item larger than that is never kept.
+On a cyclic scan a policy must settle: once two successive scans have hit alike, so must the next. The planner relies
+on it to stop replaying dense tokens. A policy never holds more than ``capacity_bytes``; an item larger than that is never kept.
 """
 
 from __future__ import annotations

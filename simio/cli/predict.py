@@ -79,9 +79,12 @@ def predict(
     if save_scenario:
         save(scenario, Path(save_scenario))
     if report:
+        from simio import catalog
+        from simio.cli.device_text import quantities
         from simio.report.prediction_page import render
 
-        write_whole(Path(report), render(prediction))
+        device_record = catalog.load(prediction.resolved.device)
+        write_whole(Path(report), render(prediction, device_record, list(quantities(device_record))))
     if as_json:
         print_json(prediction.to_json())
     else:

@@ -25,6 +25,9 @@ from simio.codecs.framing import pack, unpack
 #: Weight type → little-endian unsigned integer of its width.
 _WORDS = {"BF16": "<u2", "F16": "<u2", "F32": "<u4"}
 
+#: Values handled at once: temporaries stay in the CPU's cache.
+_TILE = 1 << 15
+
 
 @dataclass(frozen=True, slots=True)
 class BytePlane(Codec):
@@ -55,10 +58,8 @@ class BytePlane(Codec):
             return self.inner.streams(raw)
         word = np.dtype(_WORDS[self.dtype])
         n_words = len(raw) // word.itemsize
-        values = np.frombuffer(raw, word, n_words)
-        planes = _rotate_left(values, 1).view(np.uint8).reshape(n_words, word.itemsize)
-        tail = memoryview(raw)[n_words * word.itemsize :]
-        return (*(np.ascontiguousarray(planes[:, i]).data for i in reversed(range(word.itemsize))), tail)
+        planes = _split(np.frombuffer(raw, word, n_words))
+        return (*(plane.data for plane in planes), memoryview(raw)[n_words * word.itemsize :])
 
     def compress(self, raw: Buffer) -> bytes:
         """Each plane compressed on its own; see ``simio.codecs.framing``."""
@@ -71,15 +72,34 @@ class BytePlane(Codec):
         word = np.dtype(_WORDS[self.dtype])
         n_words, n_tail = divmod(raw_bytes, word.itemsize)
         *planes, tail = unpack(self.inner, stored, [n_words] * word.itemsize + [n_tail])
-        merged = np.empty((n_words, word.itemsize), np.uint8)
-        for i, plane in zip(reversed(range(word.itemsize)), planes, strict=True):
-            merged[:, i] = np.frombuffer(plane, np.uint8)
-        values = _rotate_left(merged.reshape(-1).view(word), 8 * word.itemsize - 1)
+        values = _merge([np.frombuffer(plane, np.uint8) for plane in planes], word)
         return values.tobytes() + tail
 
 
-def _rotate_left(values: NDArray[Any], n_bits: int) -> NDArray[Any]:
-    width = 8 * values.dtype.itemsize
-    rotated = values << n_bits
-    rotated |= values >> (width - n_bits)
-    return rotated
+def _split(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """The bytes of each value rotated left by one bit, highest first. Shape (bytes per value, values)."""
+    width, n_bits = values.dtype.itemsize, 8 * values.dtype.itemsize
+    planes = np.empty((width, len(values)), np.uint8)
+    for start in range(0, len(values), _TILE):
+        tile = values[start : start + _TILE]
+        here = slice(start, start + len(tile))
+        for i in range(width - 1):
+            planes[i, here] = tile >> (n_bits - 9 - 8 * i)  # keeps the low byte
+        planes[width - 1, here] = tile << 1
+        planes[width - 1, here] |= (tile >> (n_bits - 1)).astype(np.uint8)
+    return planes
+
+
+def _merge(planes: list[NDArray[np.uint8]], word: np.dtype[Any]) -> NDArray[Any]:
+    """The inverse of ``_split``: values of type ``word`` from their planes."""
+    n_bits = 8 * word.itemsize
+    values = np.empty(len(planes[0]), word)
+    for start in range(0, len(values), _TILE):
+        here = slice(start, start + _TILE)
+        lowest = planes[-1][here].astype(word)
+        tile = lowest << (n_bits - 1)  # the sign
+        tile |= lowest >> 1
+        for i, plane in enumerate(planes[:-1]):
+            tile |= plane[here].astype(word) << (n_bits - 9 - 8 * i)
+        values[here] = tile
+    return values

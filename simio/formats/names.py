@@ -21,9 +21,13 @@ class TensorName:
     expert: int | None
 
 
-#: Where the layer and the expert index stand.
+#: Where the layer and the expert index stand, and any index.
 _LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blk|blocks|block)\.(\d+)(?:\.|$)")
+_INDEX = re.compile(r"\.\d+(?=\.)")
 _EXPERT = re.compile(r"(?:(?<!shared_)experts|ffn_(?:gate|up|down))\.(\d+)(?:\.|$)")
+
+#: Names longer than this are noise from a damaged file.
+_MAX_NAME = 1000
 
 #: Parts beside the language model: vision and audio towers, their projectors, multi-token-prediction heads.
 _BESIDE = re.compile(
@@ -42,34 +46,26 @@ _ROLES: tuple[tuple[str, str], ...] = (
     # Buffers saved with the weights: causal masks, rotary tables, position ids. No runtime reads them.
     ("other", r"(?:^|\.)(?:attn|(?:self_)?attention)\.(?:masked_)?bias$|inv_freq|position_ids$|nextn\."),
     # Norms, by the last part of the name only (dbrx keeps its attention under "norm_attn_norm").
-    ("norm", r"(?:^|[._])(?:[a-z0-9]*_)*?(?:layer_?|rms_?)?norm(?:_?[a-z0-9]+)*$"),
+    ("norm", r"norm\w*$"),
     ("norm", r"(?:^|\.)(?:(?:\w+_)?ln(?:_\w+|\d)?|layer_scalar|layer_output_scale|layer_norm\w*)$"),
     # Gemma 3n: alternating updates and learned residuals are dense layers; its "router" does not choose experts.
     ("mlp", r"altup|laurel"),
     # Choice of experts, and the gate of a shared expert.
-    (
-        "router",
-        r"ffn_gate_inp|exp_probs_b|e_score_correction|expert_bias$|shared_expert_gate|(?:^|[._])router(?:_bias)?(?:\.|$)",
-    ),
+    ("router", r"ffn_gate_inp|exp_probs_b|e_score_correction|expert_bias$|shared_expert_gate"),
+    ("router", r"(?:^|[._])router(?:_bias)?(?:\.|$)"),
     ("router", r"(?:mlp|moe|block_sparse_moe|feed_forward|ffn|mixer|layers\.\d+)\.gate(?:\.|$)"),
     # Shared experts run for every token, like a plain MLP; routed ones only when chosen.
     ("mlp", r"shared?_expert|shared_mlp|shexp"),
-    (
-        "expert",
-        r"(?<!language_)experts?(?:\.|$|_)|(?:^|\.)moe\.(?:gate|up|down)_proj|_(?:ch)?exps|ffn_(?:gate|up|down)\.\d+|block_sparse_moe\.(?:in|out)put_linear",
-    ),
+    ("expert", r"(?<!language_)experts?(?:\.|$|_)|_(?:ch)?exps|ffn_(?:gate|up|down)\.\d+"),
+    ("expert", r"(?:^|\.)moe\.(?:gate|up|down)_proj|block_sparse_moe\.(?:in|out)put_linear"),
     # The output side.
-    (
-        "head",
-        r"lm_head|for_head$|^head(?:\.|$)|^dense_[23]|^(?:model\.)?output$|embed_out|output_layer$|^(?:model\.)?transformer\.ff_out$|project_out$",
-    ),
+    ("head", r"lm_head|for_head$|^head(?:\.|$)|^(?:model\.)?output$|embed_out|output_layer$|^dense_[23]"),
+    ("head", r"^(?:model\.)?transformer\.ff_out$|project_out$"),
     ("head", r"(?:^|\.)(?:score|(?:pre_)?classifier|pooler|cls|qa_outputs)(?:\.|_out|$)"),
     # Tables read one row at a time. Gemma's per-layer projections are dense, its per-layer tables are not.
     ("mlp", r"per_layer_(?:model_proj|input_gate|projection)|per_layer_model_projection|blk\.\d+\.(?:inp_gate|proj)$"),
-    (
-        "embedding",
-        r"embed_tokens|tok(?:en)?_?embeddings?|token_embd|position_embd|token_types|embed_positions|embed_in$",
-    ),
+    ("embedding", r"embed_tokens|tok(?:en)?_?embeddings?|token_embd|token_types"),
+    ("embedding", r"position_embd|embed_positions|embed_in$"),
     ("embedding", r"(?:word|position|token_type|task_type|tok)_embeddings|(?:^|\.)(?:wte|wpe|shared|embeddings?)$"),
     # Sequence mixing of any kind: attention, state space, short convolution, linear attention.
     ("mlp", r"mixer\.(?:up|down|gate)_proj|mixer\.fc|channel_mix|project_in$"),
@@ -85,7 +81,6 @@ _ROLES: tuple[tuple[str, str], ...] = (
 _TABLE = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
 
 
-@lru_cache(maxsize=65536)
 def classify(name: str) -> TensorName:
     """Role, layer and expert of the tensor called ``name``; an unknown name has role ``other``.
 
@@ -94,21 +89,26 @@ def classify(name: str) -> TensorName:
     >>> classify("blk.12.ffn_gate_exps.weight")
     TensorName(role='expert', layer=12, expert=None)
     """
-    if _BESIDE.search(name):
+    if len(name) > _MAX_NAME:
         return TensorName("other", None, None)
+    role, is_beside = _role(_INDEX.sub(".0", name))
+    if is_beside:
+        return TensorName(role, None, None)
     layer = _LAYER.search(name)
-    role = _role(name)
     expert = _EXPERT.search(name) if role == "expert" else None
     return TensorName(role, int(layer[1]) if layer else None, int(expert[1]) if expert else None)
 
 
-def _role(name: str) -> str:
-    if _is_buffer(name):
-        return "other"
+@lru_cache(maxsize=4096)
+def _role(name: str) -> tuple[str, bool]:
+    """Role, and whether the tensor is beside the language model; indices do not matter, so a model has few cases.
+
+    The row of buffers sees the whole name, because the causal mask ``attn.bias`` ends like a bias; the others see the
+    module's name alone.
+    """
+    if _BESIDE.search(name):
+        return "other", True
+    if _TABLE[0][1].search(name):
+        return "other", False
     module = _PARAMETER.sub("", name)
-    return next((role for role, pattern in _TABLE if pattern.search(module)), "other")
-
-
-def _is_buffer(name: str) -> bool:
-    """The causal mask ``attn.bias`` ends like a bias but is none: the buffer row sees the whole name."""
-    return _TABLE[0][1].search(name) is not None
+    return next((role for role, pattern in _TABLE if pattern.search(module)), "other"), False

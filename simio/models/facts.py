@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_type_hints
@@ -177,19 +176,14 @@ def _build(kind: type[T], table: dict[str, Any], where: str) -> T:
     missing = [n for n, f in fields.items() if f.default is dataclasses.MISSING and n not in table]
     if missing:
         raise ModelFileError(f"{where}: missing '{missing[0]}'", "every preset needs it")
-    hints = _hints(kind)
+    hints = get_type_hints(kind)
     return kind(**{key: _value(hints[key], value, f"{where}: {key}") for key, value in table.items()})
-
-
-@lru_cache(maxsize=None)
-def _hints(kind: type) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, UnionType):
         hint = next(arg for arg in get_args(hint) if arg is not type(None))
-    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+    if isinstance(hint, type) and dataclasses.is_dataclass(hint) and isinstance(value, dict):
         return _build(hint, value, where)
     if hint == tuple[int, ...] and isinstance(value, list) and all(type(item) is int for item in value):
         return tuple(value)

@@ -17,7 +17,7 @@ GROUPED_TYPES = {"awq": "AWQ4", "gptq": "GPTQ4", "int4": "AWQ4", "int8": "INT8"}
 
 _GROUP = 128
 _QUANTIZED_ROLES = ("attention", "mlp", "expert")
-_KEPT = ("_norm.", "conv", "rope_")
+_KEPT = ("_norm.", "ssm_conv1d", "shortconv.conv.", "rope_", "tid2eid")
 
 
 def grouped_types(specs: Sequence[Spec], quant: str) -> list[str]:

@@ -32,6 +32,11 @@ _RELEASE = re.compile(
     r"|v\d(?:\.\d)?|\d{3,4}bpw|i1|imatrix)(?=-|$)"
 )
 
+#: Who published it, where the name carries that instead of a folder.
+_VENDOR = re.compile(
+    r"^(?:qwen|google|meta|microsoft|openai|mistralai|liquidai|deepseek-ai|huggingfacetb|zai-org|moonshotai|allenai)-"
+)
+
 
 def preset_names() -> list[str]:
     """The ids of all presets, sorted."""
@@ -53,20 +58,25 @@ def split_name(text: str) -> tuple[str, str | None, str | None]:
 
     A quantization stands behind a colon, in brackets, or at the end: ``glm-5.2-ud-q2_k_xl``.
     """
-    text = text.strip().lower().replace("_", "-").removesuffix(".gguf")
-    text = text.rsplit("/", 1)[-1]
-    head, _, tail = text.partition(":")
-    quant = as_quant(tail)
-    name, bracket = _brackets(head if quant or not tail else f"{head}-{tail}")
+    text = text.strip().lower().removesuffix(".gguf")
+    *parts, last = text.split(":")
+    head, tail = ("-".join(parts), last) if parts else (last, "")
+    head = head.rsplit("/", 1)[-1]
+    quant = _remarked_quant(tail)
+    name, bracket = _brackets((head if quant or not tail else f"{head}-{tail}").replace("_", "-"))
     quant = quant or as_quant(bracket)
     name, at_end = _cut_quant(re.sub(r"[\s-]+", "-", name).strip("-"))
     name = name.removesuffix("-ud")
     suspect = tail if tail and not quant and not at_end and find(name) is None and find(head) else None
-    return (head if suspect else name), quant or at_end, suspect
+    return (head.replace("_", "-") if suspect else name), quant or at_end, suspect
 
 
 def as_quant(text: str) -> str | None:
-    """The canonical name of a quantization, ``None`` if ``text`` is none."""
+    """The canonical name of a quantization, ``None`` if ``text`` is none.
+
+    >>> as_quant("Q4_K_M"), as_quant("4-bit"), as_quant("UD-Q4_K_XL"), as_quant("q9")
+    ('q4_k_m', 'int4', 'q4_k_m', None)
+    """
     key = text.strip().lower().replace("-", "_").replace(" ", "_").removeprefix("ud_")
     key = key.replace("_bit", "bit")
     if key in FILE_TYPES or key in GROUPED_TYPES:
@@ -74,11 +84,19 @@ def as_quant(text: str) -> str | None:
     return QUANT_ALIASES.get(key)
 
 
+def _remarked_quant(text: str) -> str | None:
+    """A quantization with a remark, as tables have it: ``Q4_K_M (ollama default)``, ``W4 / Q4_0``, ``int4 gs64``."""
+    if found := as_quant(text):
+        return found
+    words = re.split(r"[\s/(),+]+", text)
+    return next((quant for word in words if (quant := as_quant(word))), None)
+
+
 @lru_cache(maxsize=1024)
 def find(name: str) -> str | None:
     """The id of the preset called ``name``: by its id, by an alias, and again without words like ``instruct``."""
     plain = re.sub(r"[\s_]+", "-", name.strip().lower())
-    for spelling in (plain, _RELEASE.sub("", plain)):
+    for spelling in (plain, released := _RELEASE.sub("", plain), _VENDOR.sub("", released)):
         if found := _index().get(_key(spelling)):
             return found
     return None

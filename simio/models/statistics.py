@@ -63,7 +63,7 @@ def document() -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def compression_of(dtype: str, role: str, codec_name: str) -> LayoutStatistics:
-    """How far tensors of type ``dtype`` in ``role`` compress with ``codec_name``; see the module's text for fallbacks."""
+    """How far tensors of type ``dtype`` in ``role`` compress with ``codec_name``; fallbacks in the module's text."""
     layout = document()["layouts"].get(_SAME_CODES.get(dtype, dtype))
     if layout is None:
         return _published(dtype, codec_name)
@@ -81,7 +81,8 @@ def compression_of(dtype: str, role: str, codec_name: str) -> LayoutStatistics:
         basis = "measured" if wanted == "raw" else "unknown"
         return LayoutStatistics(1.0, 1.0, 1.0, entropy, basis, weights, "; ".join(notes))
     notes += [f"{wanted} as {name}"] if name != wanted else []
-    return LayoutStatistics(*cell["codecs"][name], entropy, "measured", weights, "; ".join(notes))
+    ratio, low, high = cell["codecs"][name]
+    return LayoutStatistics(ratio, low, high, entropy, "measured", weights, "; ".join(notes))
 
 
 def effective_codec(codec_name: str, dtype: str) -> str:

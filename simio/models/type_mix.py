@@ -137,13 +137,9 @@ FILE_TYPES: dict[str, FileType] = {
         ffn_down=_all("Q5_K"),
     ),
     "q4_k_s": FileType("Q4_K", attn_v=(("Q5_K", _first(4)),), ffn_down=(("Q5_K", _first_eighth),)),
-    "q4_k_m": FileType(
-        "Q4_K", attn_v=(("Q6_K", _more_bits),), attn_qkv=_all("Q5_K"), ffn_down=(("Q6_K", _more_bits),)
-    ),
+    "q4_k_m": FileType("Q4_K", attn_v=(("Q6_K", _more_bits),), attn_qkv=_all("Q5_K"), ffn_down=(("Q6_K", _more_bits),)),
     "q5_k_s": FileType("Q5_K"),
-    "q5_k_m": FileType(
-        "Q5_K", attn_v=(("Q6_K", _more_bits),), attn_qkv=_all("Q6_K"), ffn_down=(("Q6_K", _more_bits),)
-    ),
+    "q5_k_m": FileType("Q5_K", attn_v=(("Q6_K", _more_bits),), attn_qkv=_all("Q6_K"), ffn_down=(("Q6_K", _more_bits),)),
     "q6_k": FileType("Q6_K"),
     "iq1_s": _iq2("IQ1_S", "Q2_K", out="IQ2_XXS"),
     "iq1_m": _iq2("IQ1_M", "Q2_K", out="IQ2_XXS"),
@@ -178,6 +174,8 @@ FILE_TYPES: dict[str, FileType] = {
     ),
     "iq4_nl": FileType("IQ4_NL", attn_v=(("Q5_K", _grouped),)),
     "iq4_xs": FileType("IQ4_XS", attn_v=(("Q5_K", _grouped),)),
+    "tq1_0": FileType("TQ1_0", embedding="Q4_K"),
+    "tq2_0": FileType("TQ2_0", embedding="Q4_K"),
     "mxfp4": _plain("Q8_0"),
 }
 
@@ -193,10 +191,10 @@ _FALCON: dict[str, dict[str, Choices]] = {
 }
 
 #: File types whose attention output gets Q5_K in a model of exactly 8 experts (Mixtral).
-_MIXTRAL_OUTPUT = frozenset(
-    "q2_k iq3_xs iq3_xxs q3_k_s q3_k_m iq4_nl q4_k_s q4_k_m iq3_s iq3_m iq4_xs "
-    "iq1_s iq1_m iq2_xxs iq2_xs iq2_s iq2_m".split()
-)
+_MIXTRAL_OUTPUT = frozenset({
+    "q2_k", "q3_k_s", "q3_k_m", "q4_k_s", "q4_k_m", "iq4_nl", "iq4_xs", "iq3_xs", "iq3_xxs", "iq3_s", "iq3_m",
+    "iq1_s", "iq1_m", "iq2_xxs", "iq2_xs", "iq2_s", "iq2_m",
+})  # fmt: skip
 
 #: Where the row length is not a multiple of the block: the type that takes over.
 _FALLBACK = {

@@ -10,34 +10,29 @@ from collections.abc import Callable
 from simio import registry
 from simio.cache.base import CachePolicy
 from simio.errors import UsageError
-from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab, lay_out
+from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
-from simio.plan.residency import InRam, MappedFile, Streamed, Traffic
+from simio.plan.residency import InRam, MappedFile, Streamed
 from simio.plan.routing import draw_routing, union
-from simio.records.codec_profile import CodecProfile
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Plan, RamUse
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
 
-def build(scenario: Scenario, profile: CodecProfile, read_ahead_bytes: int) -> Plan:
+def build(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
     """Plan a run. Raises ``InfeasibleError`` when RAM does not suffice, ``UsageError`` for options at odds."""
-    layout = lay_out(profile)
-    make = _PLANNERS[scenario.runtime]
-    return make(scenario, layout, profile.model.architecture, read_ahead_bytes)
+    return _PLANNERS[scenario.runtime](scenario, layout, architecture, read_ahead_bytes)
 
 
-def fits_in_ram(scenario: Scenario, profile: CodecProfile) -> bool:
+def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) -> bool:
     """Whether all weights, the KV cache and the buffers fit together."""
-    architecture = profile.model.architecture
-    used = kv_cache_bytes(scenario, architecture) + buffer_bytes(scenario, architecture)
-    return used + profile.raw_bytes <= (scenario.ram_bytes or 0)
+    return _ram(scenario, architecture, weights=layout.raw_bytes).peak <= (scenario.ram_bytes or 0)
 
 
 def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
-    ram = _ram(scenario, architecture, weights=layout.dense_bytes + layout.expert_bytes + layout.looked_up_bytes)
+    ram = _ram(scenario, architecture, weights=layout.raw_bytes)
     require(
         ram.peak, ram.budget, "keeping all the weights in RAM", "use --runtime stream or mmap, or a smaller quantization"
     )
@@ -45,11 +40,11 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, re
     experts = [
         tuple(f for f in _load_experts(block, scenario.read_bytes)) for block in layout.blocks if not _is_dense(block)
     ]
-    row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0),)
+    row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0, 0),)
     load = [row if layout.looked_up_bytes else (), *loader.load(), *experts]
     residency = InRam()
-    passes = _walk(scenario, layout, architecture, residency, load, residency.traffic)
-    return _plan(scenario, passes, residency.traffic, ram, staging_bytes=0)
+    passes = _walk(scenario, layout, architecture, residency, load)
+    return _plan(scenario, passes, ram, staging_bytes=0)
 
 
 def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
@@ -60,7 +55,7 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_a
     anonymous = _ram(scenario, architecture, weights=0)
     require(anonymous.peak, anonymous.budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
     page_cache_bytes = anonymous.budget - anonymous.peak
-    mapped = layout.dense_bytes + layout.expert_bytes + layout.looked_up_bytes
+    mapped = layout.raw_bytes
     fits = mapped <= page_cache_bytes
     residency = MappedFile(layout, _policy("lru", page_cache_bytes), read_ahead_bytes, fits)
     load = [residency.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
@@ -69,10 +64,10 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_a
         for i, b in enumerate(layout.blocks)
         if isinstance(b, ExpertLayer)
     ]
-    passes = _walk(scenario, layout, architecture, residency, load, residency.traffic)
+    passes = _walk(scenario, layout, architecture, residency, load)
     ram = _ram(scenario, architecture, weights=min(mapped, page_cache_bytes))
     notes = () if fits else (_PAST_RAM,)
-    return _plan(scenario, passes, residency.traffic, ram, 0, notes, request_bytes=read_ahead_bytes)
+    return _plan(scenario, passes, ram, 0, notes, request_bytes=read_ahead_bytes)
 
 
 _PAST_RAM = (
@@ -96,11 +91,11 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, read
     require(cache_bytes, spare, f"a weight cache of {format_bytes(cache_bytes)}", "use a smaller --cache-size or --pin")
     cache = _policy(policy, cache_bytes)
     residency = Streamed(layout, cache, not has_experts, fraction, compressed, scenario.read_bytes)
-    passes = _walk(scenario, layout, architecture, residency, residency.load(), residency.traffic)
+    passes = _walk(scenario, layout, architecture, residency, residency.load())
     held = residency.pinned_ram_bytes + min(cache_bytes, layout.expert_bytes if has_experts else layout.dense_bytes)
     ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)
     notes = _cache_guard(layout, scenario, cache_bytes) if policy != "none" else ()
-    return _plan(scenario, passes, residency.traffic, ram, staging, notes)
+    return _plan(scenario, passes, ram, staging, notes)
 
 
 def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int) -> float:
@@ -157,9 +152,8 @@ def _walk(
     architecture: Architecture,
     residency: Residency,
     load: list[tuple[Fetch, ...]],
-    traffic: Traffic,
 ) -> Passes:
-    """Load, prefill in batches, decode token by token; traffic counts the decode passes only."""
+    """Load, prefill in batches, decode token by token."""
     n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
     top_k = scenario.top_k or 0
     routing: list[Routing] = [[] for _ in range(scenario.prompt_tokens + scenario.n_tokens)]
@@ -171,7 +165,6 @@ def _walk(
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         passes.prefill(residency, first, batch, union(routing[first : first + batch]))
-    traffic.touched_bytes = traffic.hit_bytes = 0
     for token in range(scenario.n_tokens - 1):
         position = scenario.prompt_tokens + token
         passes.decode(residency, position, routing[position])
@@ -181,13 +174,11 @@ def _walk(
 def _plan(
     scenario: Scenario,
     passes: Passes,
-    traffic: Traffic,
     ram: RamUse,
     staging_bytes: int,
     notes: tuple[str, ...] = (),
     request_bytes: int | None = None,
 ) -> Plan:
-    touched = traffic.touched_bytes
     return Plan(
         runtime=scenario.runtime,
         passes=tuple(passes.passes),
@@ -199,7 +190,6 @@ def _plan(
         n_threads=scenario.n_threads or 1,
         request_bytes=request_bytes or scenario.read_bytes,
         sequential=True,
-        hit_ratio=traffic.hit_bytes / touched if touched else 1.0,
         ram=ram,
         notes=notes,
     )
@@ -223,7 +213,7 @@ def _load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:
     """All experts of a layer, read once, compressed or not."""
     stored = sum(c.stored_bytes for c in layer.chunks) * layer.n_experts
     inflated = sum(c.raw_bytes for c in layer.chunks if c.is_compressed) * layer.n_experts
-    return (Fetch(stored, -(-stored // read_bytes), inflated, 0),)
+    return (Fetch(stored, -(-stored // read_bytes), layer.raw_bytes * layer.n_experts, inflated, 0),)
 
 
 _PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, int], Plan]] = {

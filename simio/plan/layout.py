@@ -7,8 +7,9 @@ one row is read per token, except where it serves as the output head too.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from simio.records.codec_profile import CodecProfile, TensorCompression
 from simio.records.model import Model, Tensor
@@ -43,11 +44,7 @@ class Slab:
     chunks: tuple[Chunk, ...]
     weight_bytes: tuple[tuple[str, int], ...]  # kernel class, raw bytes
     weights: tuple[tuple[str, int], ...]  # kernel class, number of weights
-
-    @property
-    def raw_bytes(self) -> int:
-        """Bytes once decompressed."""
-        return sum(n for _, n in self.weight_bytes)
+    raw_bytes: int  # decompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +56,7 @@ class ExpertLayer:
     chunks: tuple[Chunk, ...]
     weight_bytes: tuple[tuple[str, int], ...]
     weights: tuple[tuple[str, int], ...]
-
-    @property
-    def raw_bytes(self) -> int:
-        """Bytes of one expert, decompressed."""
-        return sum(n for _, n in self.weight_bytes)
+    raw_bytes: int  # of one expert, decompressed
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +66,13 @@ class Layout:
     blocks: tuple[Slab | ExpertLayer, ...]
     row: Chunk
     looked_up_bytes: int  # size of the tables of which one row is read
-    file_bytes: int
+    dense_bytes: int  # raw bytes that every token multiplies
+    expert_bytes: int  # raw bytes of all routed experts
 
     @property
-    def dense_bytes(self) -> int:
-        """Raw bytes read by every token."""
-        return sum(b.raw_bytes for b in self.blocks if isinstance(b, Slab))
-
-    @property
-    def expert_bytes(self) -> int:
-        """Raw bytes of all routed experts."""
-        return sum(b.raw_bytes * b.n_experts for b in self.blocks if isinstance(b, ExpertLayer))
+    def raw_bytes(self) -> int:
+        """All the weights, decompressed."""
+        return self.dense_bytes + self.expert_bytes + self.looked_up_bytes
 
 
 def lay_out(profile: CodecProfile) -> Layout:
@@ -106,7 +95,13 @@ def lay_out(profile: CodecProfile) -> Layout:
         if layer in experts:
             blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
     row = sum(t.n_bytes // max(1, t.shape[0]) for t in looked_up)
-    return Layout(tuple(blocks), Chunk(row, row), sum(t.n_bytes for t in looked_up), model.n_bytes)
+    return Layout(
+        blocks=tuple(blocks),
+        row=Chunk(row, row),
+        looked_up_bytes=sum(t.n_bytes for t in looked_up),
+        dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
+        expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
+    )
 
 
 def _head_names(model: Model) -> set[str]:
@@ -119,33 +114,47 @@ def _head_names(model: Model) -> set[str]:
     return {max(main, key=lambda t: t.n_bytes).name}
 
 
+class _OpenSlab:
+    """A slab being filled."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Chunk] = []
+        self.raw_bytes = 0
+        self.bytes_by_class: dict[str, int] = {}
+        self.weights_by_class: dict[str, int] = {}
+
+    def add(self, tensor: Tensor, chunks: Sequence[Chunk], raw_bytes: int) -> None:
+        """Append ``chunks`` of ``tensor``, together ``raw_bytes``."""
+        kernel = weight_type(tensor.dtype).gemv_class
+        n_weights = tensor.n_weights * raw_bytes // max(1, tensor.n_bytes)
+        self.chunks += chunks
+        self.raw_bytes += raw_bytes
+        self.bytes_by_class[kernel] = self.bytes_by_class.get(kernel, 0) + raw_bytes
+        self.weights_by_class[kernel] = self.weights_by_class.get(kernel, 0) + n_weights
+
+    def close(self, layer: int, label: str) -> Slab:
+        """The finished slab."""
+        by_class = _items(self.bytes_by_class), _items(self.weights_by_class)
+        return Slab(layer, label, tuple(self.chunks), *by_class, self.raw_bytes)
+
+
 def _slabs(layer: int, label: str, tensors: list[Tensor], compression: dict[str, TensorCompression]) -> list[Slab]:
     """Group the chunks of ``tensors``, in file order, into slabs of at most ``SLAB_BYTES``."""
     slabs: list[Slab] = []
-    chunks: list[Chunk] = []
-    bytes_by_class: dict[str, int] = {}
-    weights_by_class: dict[str, int] = {}
-    size = 0
-
-    def close() -> None:
-        nonlocal size
-        if chunks:
-            name = label if not slabs else f"{label} part {len(slabs) + 1}"
-            slabs.append(Slab(layer, name, tuple(chunks), _items(bytes_by_class), _items(weights_by_class)))
-        chunks.clear(), bytes_by_class.clear(), weights_by_class.clear()
-        size = 0
-
+    slab = _OpenSlab()
     for tensor in tensors:
-        kernel = weight_type(tensor.dtype).gemv_class
-        per_byte = tensor.n_weights / max(1, tensor.n_bytes)
-        for chunk in _chunks(compression[tensor.name]):
-            if size and size + chunk.raw_bytes > SLAB_BYTES:
-                close()
-            chunks.append(chunk)
-            size += chunk.raw_bytes
-            bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + chunk.raw_bytes
-            weights_by_class[kernel] = weights_by_class.get(kernel, 0) + round(chunk.raw_bytes * per_byte)
-    close()
+        packed = compression[tensor.name]
+        chunks = list(map(_chunk, packed.raw_bytes, packed.stored_bytes))
+        if slab.raw_bytes + tensor.n_bytes <= SLAB_BYTES:
+            slab.add(tensor, chunks, tensor.n_bytes)
+            continue
+        for chunk in chunks:
+            if slab.raw_bytes and slab.raw_bytes + chunk.raw_bytes > SLAB_BYTES:
+                slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}"))
+                slab = _OpenSlab()
+            slab.add(tensor, (chunk,), chunk.raw_bytes)
+    if slab.chunks:
+        slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}" if slabs else label))
     return slabs
 
 
@@ -163,13 +172,11 @@ def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, Tens
         kernel = weight_type(tensor.dtype).gemv_class
         bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + raw
         weights_by_class[kernel] = weights_by_class.get(kernel, 0) + tensor.n_weights // tensor.n_stacked
-    return ExpertLayer(layer, n_experts, tuple(chunks), _items(bytes_by_class), _items(weights_by_class))
+    by_class = _items(bytes_by_class), _items(weights_by_class)
+    return ExpertLayer(layer, n_experts, tuple(chunks), *by_class, sum(bytes_by_class.values()))
 
 
-def _chunks(packed: TensorCompression) -> Iterable[Chunk]:
-    return map(_chunk, packed.raw_bytes, packed.stored_bytes)
-
-
+@lru_cache(maxsize=65536)
 def _chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
     """Pad a compressed chunk to the alignment; what no longer shrinks is stored raw."""
     padded = -(-stored_bytes // ALIGN_BYTES) * ALIGN_BYTES

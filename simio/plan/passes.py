@@ -10,6 +10,9 @@ from simio.plan.memory import padded_context
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Pass, Step
 
+#: What must be fetched, the embedding row first and then block by block, and the experts chosen in each block.
+Decisions = tuple[list[tuple[Fetch, ...]], list[tuple[int, ...]]]
+
 Routing = list[tuple[int, ...]]  # experts per expert layer
 
 
@@ -40,6 +43,8 @@ class Passes:
     passes: list[Pass] = field(default_factory=list)
     order: list[int] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
+    _last_ids: list[int] = field(default_factory=list)
+    _settled: Decisions | None = None  # of every token to come: dense tokens whose last two scans hit alike
 
     def decode(self, residency: Residency, position: int, routing: Routing) -> None:
         """Append one decoded token at context ``position``."""
@@ -60,9 +65,23 @@ class Passes:
     def _append(
         self, kind: str, residency: Residency, routing: Routing, context: int, n_tokens: int, first: int
     ) -> None:
+        fetches, picks = self._settled or self._decide(residency, routing)
+        if kind == "decode" and not routing and self._settled is None:
+            ids = list(map(id, fetches))
+            if ids == self._last_ids:
+                self._settled = fetches, picks
+            self._last_ids = ids
+        batch = (n_tokens, first) if kind == "prefill" else ()
+        key = (kind, context, batch, tuple(map(len, picks)), tuple(map(id, fetches)))
+        if key not in self._seen:
+            self._seen[key] = len(self.passes)
+            self.passes.append(Pass(kind, self._steps(kind, picks, fetches, context, n_tokens, first)))
+        self.order.append(self._seen[key])
+
+    def _decide(self, residency: Residency, routing: Routing) -> Decisions:
         chosen = iter(routing)
         picks: list[tuple[int, ...]] = []
-        fetches: list[tuple[Fetch, ...]] = [residency.row()]
+        fetches = [residency.row()]
         for index, block in enumerate(self.layout.blocks):
             if isinstance(block, Slab):
                 picks.append(())
@@ -70,12 +89,7 @@ class Passes:
             else:
                 picks.append(next(chosen))
                 fetches.append(residency.experts(index, block, picks[-1]))
-        batch = (n_tokens, first) if kind == "prefill" else ()
-        key = (kind, context, batch, tuple(map(len, picks)), tuple(map(id, fetches)))
-        if key not in self._seen:
-            self._seen[key] = len(self.passes)
-            self.passes.append(Pass(kind, self._steps(kind, picks, fetches, context, n_tokens, first)))
-        self.order.append(self._seen[key])
+        return fetches, picks
 
     def _steps(
         self,

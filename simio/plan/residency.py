@@ -10,33 +10,15 @@ from simio.plan.layout import ALIGN_BYTES, Chunk, ExpertLayer, Layout, Slab
 from simio.records.plan import Fetch
 
 
-@dataclass(slots=True)
-class Traffic:
-    """Bytes of weights touched and found in RAM, counted access by access."""
-
-    touched_bytes: int = 0
-    hit_bytes: int = 0
-
-    def count(self, n_bytes: int, hit: bool) -> None:
-        """Add one access."""
-        self.touched_bytes += n_bytes
-        self.hit_bytes += n_bytes if hit else 0
-
-
 class InRam:
     """Everything is in RAM, as it will be multiplied."""
 
-    def __init__(self) -> None:
-        self.traffic = Traffic()
-
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """Nothing to fetch."""
-        self.traffic.count(slab.raw_bytes, hit=True)
         return ()
 
     def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
         """Nothing to fetch."""
-        self.traffic.count(layer.raw_bytes * len(chosen), hit=True)
         return ()
 
     def row(self) -> tuple[Fetch, ...]:
@@ -52,13 +34,11 @@ class MappedFile:
     page_cache: CachePolicy
     read_ahead_bytes: int
     all_fits: bool
-    traffic: Traffic = field(default_factory=Traffic)
     _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
 
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """The whole slab is faulted in, or none of it."""
         hit = self.page_cache.access(index, slab.raw_bytes)
-        self.traffic.count(slab.raw_bytes, hit)
         return () if hit else self._faults((slab.raw_bytes,))
 
     def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
@@ -66,17 +46,20 @@ class MappedFile:
         missing = 0
         for expert in chosen:
             hit = self.page_cache.access((index, expert), layer.raw_bytes)
-            self.traffic.count(layer.raw_bytes, hit)
             missing += not hit
         return self._faults(tuple(c.raw_bytes for c in layer.chunks) * missing)
 
     def row(self) -> tuple[Fetch, ...]:
         """One fault for a row of the embedding table, unless the whole file is cached."""
-        return () if self.all_fits or not self.layout.row.raw_bytes else self._faults((self.layout.row.raw_bytes,))
+        if self.all_fits or not self.layout.row.raw_bytes:
+            return ()
+        if "row" not in self._made:
+            self._made["row"] = (Fetch(min(self.read_ahead_bytes, 4096), 1, 0, 0, 0),)
+        return self._made["row"]
 
     def _faults(self, sizes: tuple[int, ...]) -> tuple[Fetch, ...]:
         if sizes not in self._made:
-            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), 0, 0) for n in sizes)
+            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), n, 0, 0) for n in sizes)
         return self._made[sizes]
 
 
@@ -94,7 +77,6 @@ class Streamed:
     pinned_fraction: float
     holds_compressed: bool
     read_bytes: int
-    traffic: Traffic = field(default_factory=Traffic)
     pinned_ram_bytes: int = 0
     _slabs: dict[int, _SplitSlab] = field(default_factory=dict)
     _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
@@ -117,7 +99,6 @@ class Streamed:
             self._slabs[index] = _SplitSlab(
                 pinned_load=tuple(_reads(pinned, self.read_bytes, staged=False)),
                 pinned_use=tuple(_decompressions(pinned)) if self.holds_compressed else (),
-                pinned_bytes=sum(c.raw_bytes for c in pinned),
                 requests=tuple(_requests(rest, self.read_bytes)),
             )
 
@@ -128,11 +109,9 @@ class Streamed:
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """The unpinned requests that the cache does not hold."""
         split = self._slabs[index]
-        self.traffic.count(split.pinned_bytes, hit=True)
         hits = []
         for number, request in enumerate(split.requests):
             hit = self.caches_dense and self.cache.access((index, number), self._held_bytes(request))
-            self.traffic.count(sum(c.raw_bytes for c in request), hit)
             hits.append(hit)
         key = (index, tuple(hits))
         if key not in self._made:
@@ -147,7 +126,6 @@ class Streamed:
         hits = []
         for expert in chosen:
             hit = self.cache.access((index, expert), self._held_bytes(layer.chunks))
-            self.traffic.count(layer.raw_bytes, hit)
             hits.append(hit)
         key = (layer.chunks, tuple(hits))
         if key not in self._made:
@@ -160,7 +138,7 @@ class Streamed:
             return ()
         if "row" not in self._made:
             n_bytes = -(-self.layout.row.raw_bytes // ALIGN_BYTES) * ALIGN_BYTES
-            self._made["row"] = (Fetch(n_bytes, 1, 0, n_bytes),)
+            self._made["row"] = (Fetch(n_bytes, 1, 0, 0, n_bytes),)
         return self._made["row"]
 
     def _held_bytes(self, chunks: Iterable[Chunk]) -> int:
@@ -176,7 +154,6 @@ class Streamed:
 class _SplitSlab:
     pinned_load: tuple[Fetch, ...]
     pinned_use: tuple[Fetch, ...]
-    pinned_bytes: int
     requests: tuple[tuple[Chunk, ...], ...]
 
 
@@ -200,12 +177,13 @@ def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool) -> Iterable[F
     """One fetch per request. Staging holds what was read and, where compressed, what it decompresses to."""
     for request in _requests(chunks, read_bytes):
         stored = sum(c.stored_bytes for c in request)
+        raw = sum(c.raw_bytes for c in request)
         inflated = sum(c.raw_bytes for c in request if c.is_compressed)
-        yield Fetch(stored, -(-stored // read_bytes), inflated, stored + inflated if staged else 0)
+        yield Fetch(stored, -(-stored // read_bytes), raw, inflated, stored + inflated if staged else 0)
 
 
 def _decompressions(chunks: Iterable[Chunk]) -> Iterable[Fetch]:
     """Compressed chunks already in RAM: no read, but a decompression into staging."""
     for chunk in chunks:
         if chunk.is_compressed:
-            yield Fetch(0, 0, chunk.raw_bytes, chunk.raw_bytes)
+            yield Fetch(0, 0, 0, chunk.raw_bytes, chunk.raw_bytes)

@@ -48,12 +48,13 @@ class Point:
 
 def evaluate(resolved: Resolved) -> Point:
     """Evaluate at the device file's values. Raises ``InfeasibleError`` when the scenario cannot run."""
-    plan = build(resolved.scenario, resolved.profile, read_ahead_bytes(resolved))
+    plan = plan_of(resolved)
     rates = rates_of(resolved.device, plan, resolved.scenario.codec, Factors(), resolved.relative_rate)
     timed = time_plan(plan, rates)
     return Point(plan, rates, timed, recurrence.run(timed).pass_end_s)
 
 
-def read_ahead_bytes(resolved: Resolved) -> int:
-    """The window of one page-fault read, from the device file."""
-    return round(resolved.device.storage.read_ahead_bytes.value)
+def plan_of(resolved: Resolved) -> Plan:
+    """Plan a resolved scenario; the window of one page-fault read comes from the device file."""
+    window = round(resolved.device.storage.read_ahead_bytes.value)
+    return build(resolved.scenario, resolved.layout, resolved.profile.model.architecture, window)

@@ -10,9 +10,10 @@ from simio import catalog, codecs, models
 from simio.errors import UnknownNameError, UsageError
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
+from simio.plan.layout import Layout, lay_out
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
-from simio.records.model import Model
+from simio.records.model import Architecture, Model
 from simio.records.scenario import Scenario
 
 Progress = Callable[[int, int], None]
@@ -30,6 +31,7 @@ class Resolved:
     scenario: Scenario  # nothing left open
     device: Device
     profile: CodecProfile
+    layout: Layout  # of the profile
     relative_rate: float  # decompression of these weights ÷ of the reference on the same host
 
 
@@ -41,8 +43,9 @@ def resolve(scenario: Scenario, progress: Progress | None = None) -> Resolved:
     return complete(replace(scenario, codec=profile.codec, chunk_bytes=profile.chunk_bytes), device, profile)
 
 
-def complete(scenario: Scenario, device: Device, profile: CodecProfile) -> Resolved:
-    """Fill every open choice from the device and the model."""
+def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: Layout | None = None) -> Resolved:
+    """Fill every open choice from the device and the model. ``layout``: of ``profile``, where it is already known."""
+    layout = layout or lay_out(profile)
     architecture = profile.model.architecture
     cores = sum(cluster.n_cores for cluster in device.cpu.clusters)
     n_threads = min(cores, scenario.n_threads or device.cpu.default_threads)
@@ -58,16 +61,16 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile) -> Resol
         top_k=top_k,
     )
     if scenario.runtime == "auto":
-        scenario = replace(scenario, runtime=_runtime(scenario, profile))
-    return Resolved(scenario, device, profile, relative_rate(profile))
+        scenario = replace(scenario, runtime=_runtime(scenario, layout, architecture))
+    return Resolved(scenario, device, profile, layout, relative_rate(profile))
 
 
-def _runtime(scenario: Scenario, profile: CodecProfile) -> str:
+def _runtime(scenario: Scenario, layout: Layout, architecture: Architecture) -> str:
     """What an engine would do: keep everything in RAM if it fits, else map the file, or stream what is compressed."""
     asks_for_stream = scenario.codec != "raw" or any(
         value is not None for value in (scenario.pinned_bytes, scenario.cache_policy, scenario.cache_bytes)
     )
-    if fits_in_ram(scenario, profile):
+    if fits_in_ram(scenario, layout, architecture):
         return "resident"
     return "stream" if asks_for_stream else "mmap"
 

@@ -20,8 +20,9 @@ LEAST_GAIN = 1.02
 #: At most so many suggestions.
 N_BEST = 3
 
-#: Quantizations tried as replacements, largest first (ggml file types).
-LADDER = ("f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "q3_k_m", "q2_k")
+#: Quantizations tried as replacements, largest first, with their bits per weight on Llama-3.1-8B (llama.cpp,
+#: tools/quantize/README.md).
+LADDER = {"q8_0": 8.50, "q6_k": 6.56, "q5_k_m": 5.70, "q4_k_m": 4.89, "q4_0": 4.66, "q3_k_m": 4.00, "q2_k": 3.16}
 
 Candidate = tuple[str, str, Scenario, CodecProfile]  # kind, change, scenario as asked, profile
 
@@ -31,7 +32,8 @@ def suggest(asked: Scenario, resolved: Resolved, point: Point) -> tuple[Suggesti
     best: dict[str, Suggestion] = {}
     for kind, change, scenario, profile in _candidates(asked, resolved, point):
         try:
-            variant = complete(scenario, resolved.device, profile)
+            layout = resolved.layout if profile is resolved.profile else None
+            variant = complete(scenario, resolved.device, profile, layout)
             result = evaluate(variant)
         except SimioError:
             continue  # a candidate that cannot run is not a suggestion
@@ -40,6 +42,9 @@ def suggest(asked: Scenario, resolved: Resolved, point: Point) -> tuple[Suggesti
         if gain >= LEAST_GAIN and (known is None or gain > known.gain):
             note = "; ".join(result.plan.notes)
             best[kind] = Suggestion(change, command(scenario), result.tokens_per_s, gain, note)
+    streamed, codec = best.get("runtime"), best.get("codec")
+    if streamed and codec and codec.gain < LEAST_GAIN * streamed.gain:
+        del best["codec"]  # its gain is that of streaming
     return tuple(sorted(best.values(), key=lambda s: -s.gain)[:N_BEST])
 
 
@@ -62,25 +67,16 @@ def _quantizations(asked: Scenario, profile: CodecProfile, resolved: Resolved) -
     model = profile.model
     if model.source != "preset" or resolved.scenario.codec != "raw":
         return
-    name, current = models.resolve_name(asked.model)
-    smaller = 0
-    for quant in LADDER:
-        if quant == current:
-            continue
+    name, _ = models.resolve_name(asked.model)
+    budget = resolved.scenario.ram_bytes or 0
+    smaller = [q for q, bits in LADDER.items() if bits < 0.97 * model.bits_per_weight]
+    fitting = [q for q in smaller if LADDER[q] / model.bits_per_weight * model.n_bytes < budget]
+    for quant in dict.fromkeys(smaller[:1] + fitting[:1]):
         label = f"{name}:{quant}"
         other = profile_from_statistics(models.preset(label), "raw", profile.chunk_bytes)
-        if other.model.n_bytes >= 0.97 * model.n_bytes:
-            continue
-        fits = other.model.n_bytes < (resolved.scenario.ram_bytes or 0)
-        if smaller == 0 or fits:
-            yield "quantization", f"quantize to {quant} ({_size(other)}); check its quality", replace(asked, model=label), other
-        smaller += 1
-        if fits:
-            return
-
-
-def _size(profile: CodecProfile) -> str:
-    return f"{profile.model.n_bytes / 1e9:.2f} GB"
+        if other.model.n_bytes < 0.97 * model.n_bytes:
+            change = f"quantize to {quant} ({other.model.n_bytes / 1e9:.2f} GB); check its quality"
+            yield "quantization", change, replace(asked, model=label), other
 
 
 def _thread_counts(asked: Scenario, resolved: Resolved) -> Iterator[Candidate]:

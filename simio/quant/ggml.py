@@ -1,7 +1,7 @@
 """The ggml layouts: one stream ``data`` of block bytes, identical in layout to what a GGUF file holds.
 
-``F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 MXFP4`` are quantized by the ``gguf`` package; ``Q2_K … Q6_K``, ``IQ4_NL`` and
-``IQ4_XS``, which it only dequantizes, by :mod:`simio.quant.ggml_k` and :mod:`simio.quant.ggml_iq4`.
+``F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 MXFP4 TQ1_0 TQ2_0`` are quantized by the ``gguf`` package; ``Q2_K … Q6_K``,
+``IQ4_NL`` and ``IQ4_XS``, which it only dequantizes, by :mod:`simio.quant.ggml_k` and :mod:`simio.quant.ggml_iq4`.
 """
 
 from __future__ import annotations
@@ -81,6 +81,8 @@ q4_1 = fixed("q4_1", Ggml("Q4_1"))
 q5_0 = fixed("q5_0", Ggml("Q5_0"))
 q5_1 = fixed("q5_1", Ggml("Q5_1"))
 mxfp4 = fixed("mxfp4", Ggml("MXFP4"))
+tq1_0 = fixed("tq1_0", Ggml("TQ1_0"))
+tq2_0 = fixed("tq2_0", Ggml("TQ2_0"))
 q2_k = fixed("q2_k", Ggml("Q2_K", ggml_k.pack_q2_k))
 q3_k = fixed("q3_k", Ggml("Q3_K", ggml_k.pack_q3_k))
 q4_k = fixed("q4_k", Ggml("Q4_K", ggml_k.pack_q4_k))

@@ -13,19 +13,19 @@ from simio.quant.block_fields import as_stored, divide, fp16_bytes, signed_scale
 from simio.quant.contract import ByteArray, FloatArray
 
 #: ``kvalues_iq4nl`` of ggml-common.h.
-CODEBOOK = np.array([-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113], np.float32)
+LEVELS = scale_search.Levels((-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113))
 
 
 def pack_iq4_nl(x: FloatArray) -> ByteArray:
-    """``x (n, 32)`` → ``(n, 18)``: ``w = d·CODEBOOK[code]``."""
-    d = as_stored(scale_search.codebook(x, CODEBOOK))
+    """``x (n, 32)`` → ``(n, 18)``: ``w = d·LEVELS[code]``."""
+    d = as_stored(scale_search.codebook(x, LEVELS))
     return np.concatenate([fp16_bytes(d), _codes(x, d[:, None])], axis=1)
 
 
 def pack_iq4_xs(x: FloatArray) -> ByteArray:
-    """``x (n, 256)`` → ``(n, 136)``: ``w = d·scale·CODEBOOK[code]``, one scale for 32 weights."""
+    """``x (n, 256)`` → ``(n, 136)``: ``w = d·scale·LEVELS[code]``, one scale for 32 weights."""
     subs = x.reshape(-1, 32)
-    d, scales = signed_scales(scale_search.codebook(subs, CODEBOOK).reshape(-1, 8), 32)
+    d, scales = signed_scales(scale_search.codebook(subs, LEVELS).reshape(-1, 8), 32)
     codes = _codes(subs, (d[:, None] * scales).reshape(-1, 1))
     raw = (scales + 32).astype(np.uint16)
     low = (raw & 15).astype(np.uint8)
@@ -37,5 +37,5 @@ def pack_iq4_xs(x: FloatArray) -> ByteArray:
 
 def _codes(subs: FloatArray, scale: FloatArray) -> ByteArray:
     """Codes of ``subs (n, 32)``, weight l beside weight l + 16 in byte l."""
-    index = scale_search.nearest(divide(subs, scale), CODEBOOK).astype(np.uint8)
+    index = LEVELS.nearest(divide(subs, scale))
     return index[:, :16] | (index[:, 16:] << np.uint8(4))

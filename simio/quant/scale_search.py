@@ -12,9 +12,26 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simio.quant.contract import FloatArray
+from simio.quant.contract import ByteArray, FloatArray
 
 Column = npt.NDArray[np.float32]  # one value per group
+
+
+class Levels:
+    """Ascending whole-number levels within ±127, with the nearest one found by table.
+
+    The borders between neighbours are then multiples of 1/2, so ``floor(2x)`` decides; a tie goes to the upper level.
+    """
+
+    def __init__(self, values: tuple[int, ...]) -> None:
+        self.values: FloatArray = np.array(values, np.float32)
+        borders = (self.values[1:] + self.values[:-1]) / 2
+        self._index = np.searchsorted(borders, np.arange(-256, 256) / 2, side="right").astype(np.uint8)
+
+    def nearest(self, x: FloatArray) -> ByteArray:
+        """Index of the nearest level for every element of ``x``."""
+        halves = np.clip(np.floor(2 * x), -256, 255).astype(np.int16)
+        return self._index[halves + 256]
 
 
 def affine(
@@ -67,21 +84,16 @@ def refined(x: FloatArray, top: int, rounds: int = 5) -> Column:
     return sum_xl * _inverse(sum_ll)
 
 
-def codebook(x: FloatArray, values: FloatArray, n_trials: int = 7) -> Column:
-    """Signed scale with ``x ≈ scale·values[code]`` for ascending ``values``, each weight weighted by its square."""
+def codebook(x: FloatArray, levels: Levels, n_trials: int = 7) -> Column:
+    """Signed scale with ``x ≈ scale·levels.values[code]``, each weight weighted by its square."""
     peak = _signed_peak(x)
     weights = x * x
     scale, best = np.zeros_like(peak), np.full_like(peak, -1)
-    starts = [-values[0], *(values[0] + trial for trial in range(-n_trials, n_trials + 1))]
-    for start in starts:
-        levels = values[nearest(x * (np.float32(start) * _inverse(peak))[:, None], values)]
-        scale, best = _keep_better(weights * levels, x, levels, scale, best)
+    first = levels.values[0]
+    for start in (-first, *(first + trial for trial in range(-n_trials, n_trials + 1))):
+        chosen = levels.values[levels.nearest(x * (np.float32(start) * _inverse(peak))[:, None])]
+        scale, best = _keep_better(weights * chosen, x, chosen, scale, best)
     return scale
-
-
-def nearest(x: FloatArray, values: FloatArray) -> npt.NDArray[np.intp]:
-    """Index of the nearest of the ascending ``values`` for every element of ``x``."""
-    return np.searchsorted((values[1:] + values[:-1]) / 2, x)
 
 
 def _keep_better(

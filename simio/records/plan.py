@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 
@@ -9,13 +10,14 @@ from dataclasses import dataclass
 class Fetch:
     """One piece of work that must finish before its step may compute: a read request, a decompression, or both.
 
-    ``link_bytes`` come from storage in ``n_reads`` requests (0 when the weights are in RAM, compressed);
-    ``decompress_bytes`` is the output of the decompressor (0 when stored raw); ``staging_bytes`` of buffer are taken
-    from admission until the step has computed.
+    ``link_bytes`` come from storage in ``n_reads`` requests (0 when the weights are in RAM, compressed) and carry
+    ``raw_bytes`` of weights; ``decompress_bytes`` is the output of the decompressor (0 when stored raw);
+    ``staging_bytes`` of buffer are taken from admission until the step has computed.
     """
 
     link_bytes: int
     n_reads: int
+    raw_bytes: int
     decompress_bytes: int
     staging_bytes: int
 
@@ -80,9 +82,18 @@ class Plan:
     n_threads: int
     request_bytes: int  # nominal size of one read
     sequential: bool  # reads follow file order
-    hit_ratio: float  # share of weight bytes touched in decode that were in RAM
     ram: RamUse
     notes: tuple[str, ...] = ()
+
+    @property
+    def hit_ratio(self) -> float:
+        """Share of the weight bytes touched by decoded tokens that were in RAM."""
+        touched = missed = 0
+        for index, n in Counter(self.order[self.n_setup :]).items():
+            for step in self.passes[index].steps:
+                touched += n * sum(n_bytes for _, n_bytes in step.weight_bytes)
+                missed += n * sum(fetch.raw_bytes for fetch in step.fetches)
+        return 1 - missed / touched if touched else 1.0
 
     @property
     def n_setup(self) -> int:

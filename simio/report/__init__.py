@@ -1,0 +1,1 @@
+"""Pages for people, rendered from saved records and never by simulating again."""
