@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def data_dir(name: str) -> Path:
-    """The folder of shipped data ``name`` (``devices``, ``traces``, ``models`` …): the wheel's copy, else the checkout's."""
+    """The folder of shipped data ``name`` (``devices``, ``traces``): the wheel's copy, else the checkout's."""
     package = Path(__file__).parent
     installed = package / "_data" / name
     return installed if installed.is_dir() else package.parent / name

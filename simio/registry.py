@@ -6,14 +6,14 @@ that third parties use.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from simio.errors import MissingPackageError, UnknownNameError
 
 
-@lru_cache(maxsize=None)
+@cache
 def _group(group: str) -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=f"simio.{group}")}
 

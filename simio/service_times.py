@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import exp, log, log2
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING
 
 from simio.errors import DeviceFileError
 from simio.records.device import Cpu, Device, ReadPoint, Storage
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Seconds = Union[float, NDArray[np.float64]]
+    Seconds = float | NDArray[np.float64]
 else:
     Seconds = float
 
@@ -133,7 +133,7 @@ def compute_s(step: Step, rates: Rates) -> Seconds:
 
 
 def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_rate: float = 1.0) -> Rates:
-    """The rates ``plan`` meets on ``device``. ``relative_rate``: decompression of these weights against the reference."""
+    """The rates ``plan`` meets on ``device``. ``relative_rate``: decompressing these weights ÷ the reference."""
     faulting = plan.runtime == "mmap"
     busy = plan.n_threads + (plan.n_workers if codec != "raw" else 0)
     share = min(1.0, _n_cores(device.cpu) / busy)
@@ -176,7 +176,7 @@ def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> fl
 
 def base_codec(codec: str) -> str:
     """The codec at the heart of a name: ``byteplane(zstd:1)`` → ``zstd``."""
-    return codec.split("(")[-1].rstrip(")").split(":")[0]
+    return codec.rsplit("(", maxsplit=1)[-1].rstrip(")").split(":")[0]
 
 
 def _core_speeds(cpu: Cpu) -> list[float]:

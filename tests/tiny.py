@@ -19,8 +19,8 @@ def number(value: float, unit: str, spread: float = 1.0) -> Quantity:
 
 def device(
     *, bandwidth: float = 2e9, latency_s: float = 1e-4, gemv: float = 1e10, memory: float = 1e10, usable: float = 1e9,
-    read_ahead: float = 1 * MB, fault_s: float = 0.0, overhead_s: float = 0.0, decompress: float = 1e9, n_cores: int = 4,
-    spread: float = 1.0,
+    read_ahead: float = 1 * MB, fault_s: float = 0.0, overhead_s: float = 0.0, decompress: float = 1e9,
+    n_cores: int = 4, spread: float = 1.0,
 ) -> Device:  # fmt: skip
     """4 equal cores; a disk of ``bandwidth`` behind ``latency_s``: the curve holds the law's own points."""
     points = []
@@ -47,7 +47,9 @@ def model(n_layers: int = 3, layer_bytes: int = MB, kv_values: int = 0, n_expert
     tensors = []
     for layer in range(n_layers):
         name = f"blk.{layer}.attn_q.weight"
-        tensors.append(Tensor(name, (1000, layer_bytes // 1000), "I8", "attention", layer, None, 1, layer_bytes, layer_bytes))
+        tensors.append(
+            Tensor(name, (1000, layer_bytes // 1000), "I8", "attention", layer, None, 1, layer_bytes, layer_bytes)
+        )
         if n_experts:
             size = n_experts * layer_bytes
             shape = (n_experts, 1000, layer_bytes // 1000)

@@ -9,7 +9,7 @@ from simio.records.timed import TimedPlan
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """Service demanded of each resource, over a run or some of its passes. [s] Keys: storage, slots, decompress, compute."""
+    """Service demanded of storage, slots, decompress and compute, over a run or some of its passes. [s]"""
 
     busy_s: dict[str, float]
     servers: dict[str, int]

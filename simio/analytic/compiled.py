@@ -12,6 +12,7 @@ from simio.analytic.recurrence import Finish
 from simio.errors import MissingPackageError
 from simio.records.timed import TimedPlan
 
+
 @lru_cache(maxsize=1)
 def _compile() -> tuple[Any, Any]:
     try:

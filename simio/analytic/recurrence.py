@@ -12,6 +12,7 @@ When a pass repeats with the same relative state, all its further repetitions ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,8 @@ def run(timed: TimedPlan) -> Finish:
     """Resolve ``timed`` in CPython."""
     ends = [0.0] * len(timed.order)
     n = timed.n_steps()
-    max_plus(*arguments(timed), [0.0] * n, [0] * n, ends, workspace(timed), settle)
+    loop: Callable[..., None] = max_plus
+    loop(*arguments(timed), [0.0] * n, [0] * n, ends, workspace(timed), settle)
     return Finish(ends)
 
 
@@ -51,7 +53,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
     order, pass_step, step_fetch, compute_s, router_back, is_read, link_s, decompress_s, staging_bytes,
     latency_s, prefetch_depth, capacity_bytes, n_slots, n_workers, step_end, step_held, pass_end, before, settle,
 ):  # fmt: skip
-    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held`` and ``before`` are working space."""
+    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held``, ``before`` are scratch."""
     slot_free = before[:n_slots].copy()
     worker_free = before[:n_workers].copy()  # kept sorted, earliest first
     clock = before[:3].copy()  # admission, link, dispatcher

@@ -2,7 +2,7 @@
 
 ``access(key, n_bytes) -> bool`` returns whether ``key`` was resident, and makes it resident if the policy keeps it.
 On a cyclic scan a policy must settle: once two successive scans have hit alike, so must the next. The planner relies
-on it to stop replaying dense tokens. A policy never holds more than ``capacity_bytes``; an item larger than that is never kept.
+on it to stop replaying dense tokens. A policy never holds more than ``capacity_bytes``; a larger item is never kept.
 """
 
 from __future__ import annotations

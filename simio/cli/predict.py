@@ -26,7 +26,9 @@ def predict(
     device: Annotated[_Text, typer.Option(help="Catalogue id, or path of a device file.")] = None,
     model: Annotated[_Text, typer.Option(help="Preset name:quant, model file or directory, or stored profile.")] = None,
     runtime: Annotated[_Text, typer.Option(help="auto, resident, mmap or stream.")] = None,
-    codec: Annotated[_Text, typer.Option(help="raw, lz4:1, zstd:1, brotli:5, byteplane(zstd:1), fields(zstd:1) …")] = None,
+    codec: Annotated[
+        _Text, typer.Option(help="raw, lz4:1, zstd:1, brotli:5, byteplane(zstd:1), fields(zstd:1) …")
+    ] = None,
     ram: Annotated[_Text, typer.Option(help="RAM the app may use, e.g. 4GB. Default: the device's.")] = None,
     prompt: Annotated[_Count, typer.Option(help="Prompt tokens [128].")] = None,
     batch: Annotated[_Count, typer.Option(help="Prompt tokens per prefill pass [512].")] = None,
@@ -59,8 +61,9 @@ def predict(
     if check not in ("prefix", "full"):
         raise UsageError(f"--check {check}", "use prefix or full")
     sizes = {
-        "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size), "chunk_bytes": ("--chunk-size", chunk_size),
-        "staging_bytes": ("--staging", staging), "cache_bytes": ("--cache-size", cache_size),
+        "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size),
+        "chunk_bytes": ("--chunk-size", chunk_size), "staging_bytes": ("--staging", staging),
+        "cache_bytes": ("--cache-size", cache_size),
     }  # fmt: skip
     options: dict[str, Any] = {
         "device": device, "model": model, "runtime": runtime, "codec": codec, "prompt_tokens": prompt,
@@ -148,7 +151,7 @@ def describe(p: Prediction) -> str:
         f"{interval.low:.3g} – {interval.high:.3g})   confidence {p.confidence.label}",
         f"  first token {format_s(p.ttft_s)} after the prompt, {format_s(p.cold_start_s)} from a cold start",
         f"  token latency  p50 {format_s(latency.p50)}   p95 {format_s(latency.p95)}   max {format_s(latency.max)}",
-        f"  storage        {format_bytes(p.bytes_per_token)} per token, {100 * p.hit_ratio:.1f} % of the weights from RAM",
+        f"  storage        {format_bytes(p.bytes_per_token)} per token, {100 * p.hit_ratio:.1f} % of weights from RAM",
         f"  RAM            {format_bytes(p.peak_ram_bytes)} of {format_bytes(p.ram.budget)} "
         f"(weights {format_bytes(p.ram.weights)}, KV {format_bytes(p.ram.kv_cache)})",
         f"  limited by     {p.bottleneck.limit} "

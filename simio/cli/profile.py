@@ -81,8 +81,8 @@ def profile(
     if entropy:
         print(f"  order-0 bound {8 / entropy:.4f}×")
     if rate:
-        print(f"  decompresses {format_bytes(rate.median_bytes_per_s)}/s per thread "
-              f"(quartiles {format_bytes(rate.low_bytes_per_s)} – {format_bytes(rate.high_bytes_per_s)}, n = {rate.n})")  # fmt: skip
+        low, median, high = map(format_bytes, (rate.low_bytes_per_s, rate.median_bytes_per_s, rate.high_bytes_per_s))
+        print(f"  decompresses {median}/s per thread (quartiles {low}/s – {high}/s, n = {rate.n})")
     if output:
         print(f"  stored in {output}")
 

@@ -34,12 +34,13 @@ def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) 
 def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
     ram = _ram(scenario, architecture, weights=layout.raw_bytes)
     require(
-        ram.peak, ram.budget, "keeping all the weights in RAM", "use --runtime stream or mmap, or a smaller quantization"
+        ram.peak,
+        ram.budget,
+        "keeping all the weights in RAM",
+        "use --runtime stream or mmap, or a smaller quantization",
     )
     loader = Streamed(layout, _policy("none", 0), False, 1.0, False, scenario.read_bytes)
-    experts = [
-        tuple(f for f in _load_experts(block, scenario.read_bytes)) for block in layout.blocks if not _is_dense(block)
-    ]
+    experts = [_load_experts(b, scenario.read_bytes) for b in layout.blocks if isinstance(b, ExpertLayer)]
     row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0, 0),)
     load = [row if layout.looked_up_bytes else (), *loader.load(), *experts]
     residency = InRam()
@@ -50,7 +51,8 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, re
 def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
     if scenario.codec != "raw":
         raise UsageError(
-            f"runtime mmap maps raw weights and cannot decompress {scenario.codec}", "use --runtime stream or --codec raw"
+            f"runtime mmap maps raw weights and cannot decompress {scenario.codec}",
+            "use --runtime stream or --codec raw",
         )
     anonymous = _ram(scenario, architecture, weights=0)
     require(anonymous.peak, anonymous.budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
@@ -114,9 +116,7 @@ def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
     """Buffers for the step in use and ``prefetch_depth`` more; at least one step must fit."""
     most = max((_step_staging(block) for block in layout.blocks), default=0)
     row = layout.row.raw_bytes + 4096
-    require(
-        most + row, free, "staging for one layer", "give more --ram, a shorter --context or a smaller quantization"
-    )
+    require(most + row, free, "staging for one layer", "give more --ram, a shorter --context or a smaller quantization")
     if scenario.staging_bytes is not None:
         require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
         require(scenario.staging_bytes, free, "staging", "lower --staging or give more --ram")
@@ -203,10 +203,6 @@ def _ram(scenario: Scenario, architecture: Architecture, weights: int) -> RamUse
 def _policy(name: str, capacity_bytes: int) -> CachePolicy:
     policy: CachePolicy = registry.get("cache_policies", name)(capacity_bytes)
     return policy
-
-
-def _is_dense(block: Slab | ExpertLayer) -> bool:
-    return isinstance(block, Slab)
 
 
 def _load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:

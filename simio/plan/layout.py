@@ -61,7 +61,7 @@ class ExpertLayer:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A model in the order a token meets it. ``row`` is what a token reads of the embedding tables that are looked up."""
+    """A model in the order a token meets it. ``row``: what a token reads of the embedding tables looked up."""
 
     blocks: tuple[Slab | ExpertLayer, ...]
     row: Chunk

@@ -43,9 +43,10 @@ def _compute_split(point: Point, first: int) -> tuple[float, float]:
     memory = cores = 0.0
     for p, n in counts.items():
         for step in point.plan.passes[p].steps:
-            traffic, arithmetic = traffic_s(step, point.rates), arithmetic_s(step, point.rates)
+            traffic, arithmetic = float(traffic_s(step, point.rates)), float(arithmetic_s(step, point.rates))
             memory += n * (traffic if traffic >= arithmetic else 0.0)
-            cores += n * ((arithmetic if arithmetic > traffic else 0.0) + step.overheads * point.rates.layer_overhead_s)
+            overhead = step.overheads * float(point.rates.layer_overhead_s)
+            cores += n * ((arithmetic if arithmetic > traffic else 0.0) + overhead)
     return memory, cores
 
 

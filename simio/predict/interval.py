@@ -56,7 +56,7 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Interval:
 
 
 def _ram_levels(asked: Scenario, z: Draws) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Draws whose usable RAM is low (20 %), as stated (60 %) and high (20 %); always as stated when the user gave it."""
+    """Draws with low (20 %), stated (60 %) and high (20 %) usable RAM; only as stated when the user gave it."""
     if asked.ram_bytes is not None:
         return [("value", np.ones(z.shape, dtype=bool))]
     cut = 0.8416212335729143  # normal quantile of 80 %
@@ -71,7 +71,9 @@ def _plan_at(level: str, asked: Scenario, resolved: Resolved, point: Point) -> t
     if point.plan.runtime == "resident" and point.plan.ram.peak <= usable:
         return point.plan, resolved
     try:
-        open_ = replace(asked, ram_bytes=usable, codec=resolved.scenario.codec, chunk_bytes=resolved.scenario.chunk_bytes)
+        open_ = replace(
+            asked, ram_bytes=usable, codec=resolved.scenario.codec, chunk_bytes=resolved.scenario.chunk_bytes
+        )
         variant = complete(open_, resolved.device, resolved.profile, resolved.layout)
         return plan_of(variant), variant
     except InfeasibleError:
@@ -142,4 +144,3 @@ def factor(quantity: Quantity, z: Draws) -> Draws:
 
 def _nearest(curve: tuple[ReadPoint, ...], block_bytes: float, depth: int) -> ReadPoint:
     return min(curve, key=lambda p: log2(p.block_bytes / block_bytes) ** 2 + log2(p.queue_depth / depth) ** 2)
-

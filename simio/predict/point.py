@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from simio.analytic import recurrence
 from simio.plan.build import build
@@ -37,7 +38,7 @@ class Point:
     def token_latencies_s(self) -> list[float]:
         """Time of every decoded token."""
         ends = self.pass_end_s[self.plan.n_setup - 1 :]
-        return [b - a for a, b in zip(ends, ends[1:], strict=False)]
+        return [b - a for a, b in pairwise(ends)]
 
     @property
     def tokens_per_s(self) -> float:

@@ -9,7 +9,7 @@ from simio.records.model import Model
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A measured rate with its spread: quartiles over ``n`` timed repetitions. [bytes of output per second, one thread]"""
+    """A measured rate: median and quartiles over ``n`` timed repetitions. [bytes of output per second, one thread]"""
 
     median_bytes_per_s: float
     low_bytes_per_s: float
@@ -31,7 +31,7 @@ class HostFacts:
 class TensorCompression:
     """One tensor under one codec.
 
-    ``raw_bytes`` and ``stored_bytes`` have one entry per chunk in file order (chunks that did not shrink are stored raw).
+    ``raw_bytes`` and ``stored_bytes`` have one entry per chunk in file order (what did not shrink is stored raw).
     ``entropy_bits_per_byte`` is the order-0 entropy of the byte streams the codec sees: the bound beside every ratio.
     ``basis`` is ``measured``, ``sampled`` (stratified sample, chunk sizes extrapolated) or ``statistics`` (stored
     statistics of the same layout and role, for presets).
@@ -56,7 +56,9 @@ class CodecProfile:
     decompress: Rate | None  # None for raw and for statistics: the device's own anchor is used
     host: HostFacts | None
     ratio_interval: tuple[float, float] | None = None
-    reference: Rate | None = None  # the same codec on the reference buffer, same host: carries the rate to other devices
+    reference: Rate | None = (
+        None  # the same codec on the reference buffer, same host: carries the rate to other devices
+    )
 
     @property
     def raw_bytes(self) -> int:

@@ -69,7 +69,7 @@ class RamUse:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Passes in order. ``order[i]`` indexes ``passes``: equal passes are stored once, which is what lets an engine stop
-    when a steady state repeats. The first entries are the load (if any) and the prefill; the rest decode one token each.
+    when a steady state repeats. First come the load (if any) and the prefill; the rest decode one token each.
     """
 
     runtime: str  # resolved: "resident", "mmap" or "stream"

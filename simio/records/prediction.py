@@ -30,7 +30,7 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Bottleneck:
-    """What limits decoding: ``share`` is each resource's demand over its servers ÷ time; ``next`` binds after ``limit``."""
+    """What limits decoding: ``share`` is each resource's demand ÷ servers ÷ time; ``next`` binds after ``limit``."""
 
     limit: str
     next: str

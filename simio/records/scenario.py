@@ -1,4 +1,4 @@
-"""Every choice of one prediction, and the only configuration object. A saved scenario repeats any result bit for bit."""
+"""Every choice of one prediction, and the only configuration object. Saved, it repeats a result bit for bit."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ class Scenario:
                 error = UnknownNameError("key", key, known)
                 raise UsageError(f"{where}: {error.message}", error.hint)
             if not _fits(value, known[key]):
-                raise UsageError(f"{where}: {key} = {value!r} is not of type {known[key]}", "see `simio predict --help`")
+                raise UsageError(
+                    f"{where}: {key} = {value!r} is not of type {known[key]}", "see `simio predict --help`"
+                )
         for key in ("device", "model"):
             if key not in table:
                 raise UsageError(f"{where}: no {key}", f'add {key} = "…"')
@@ -83,7 +85,8 @@ class Scenario:
 
 
 _LEAST = {
-    "ram_bytes": 1, "prompt_tokens": 1, "batch_tokens": 1, "n_tokens": 2, "context_tokens": 1, "kv_bytes_per_value": 0.0625,
+    "ram_bytes": 1, "prompt_tokens": 1, "batch_tokens": 1, "n_tokens": 2, "context_tokens": 1,
+    "kv_bytes_per_value": 0.0625,
     "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
     "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "top_k": 1, "seed": 0, "draws": 0,
 }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A Plan with its seconds: what the engines resolve into waiting and overlap. Lists, so that one loop reads them fast."""
+"""A Plan with its seconds: what the engines resolve into waiting and overlap. In lists, which one loop reads fast."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 class TimedPlan:
     """Flat lists over the distinct passes. Times are floats, or arrays with one entry per draw. [s]
 
-    Steps of pass p are ``pass_step[p] : pass_step[p + 1]``; fetches of step i are ``step_fetch[i] : step_fetch[i + 1]``.
+    Steps of pass p are ``pass_step[p] : pass_step[p + 1]``, fetches of step i ``step_fetch[i] : step_fetch[i + 1]``.
     """
 
     order: list[int]  # passes in time

@@ -14,7 +14,7 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-to
 .figure b { display: block; font-size: 1.5rem; font-weight: 600 } .figure span { color: #5b6b7b; font-size: .85rem }
 table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e6ebf0; vertical-align: top }
-th { color: #5b6b7b; font-weight: 600; font-size: .85rem } td.n { text-align: right; font-variant-numeric: tabular-nums }
+th { color: #5b6b7b; font-weight: 600; font-size: .85rem }
 code { background: #f2f5f8; padding: .1rem .3rem; border-radius: 4px; font-size: .85em; overflow-wrap: anywhere }
 .assumed td { background: #fff6e0 } .ok { color: #1a7f4b } .note { color: #5b6b7b }
 @media (prefers-color-scheme: dark) { :root { color-scheme: light } }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from simio.errors import MissingPackageError
 from simio.records.device import Device, Quantity
 from simio.records.prediction import Prediction
+from simio.records.scenario import Scenario
 from simio.report.page import figures, page, section, table
 from simio.units import format_bytes, format_s
 
@@ -116,9 +117,10 @@ def _checks(p: Prediction) -> str:
 
 
 def _scenario(p: Prediction) -> str:
-    asked = p.scenario.to_json()
+    default = Scenario(device="", model="").to_json()
+    asked = {name for name, value in p.scenario.to_json().items() if value != default.get(name)}
     rows = [
-        (escape(name), escape(str(value)), "asked" if name in asked else "chosen")
+        (escape(name), escape(str(value)), "asked" if name in asked else "default or chosen")
         for name, value in p.resolved.to_json().items()
     ]
     return table(("choice", "value", ""), rows)

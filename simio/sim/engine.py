@@ -38,9 +38,7 @@ class _Pipeline:
         self.link = simpy.Resource(env, 1)
         self.workers = simpy.Resource(env, timed.n_workers)
         self.staging = simpy.Container(env, max(1, timed.capacity_bytes), max(1, timed.capacity_bytes))
-        self.steps = [
-            (i, s) for i, p in enumerate(order) for s in range(timed.pass_step[p], timed.pass_step[p + 1])
-        ]
+        self.steps = [(i, s) for i, p in enumerate(order) for s in range(timed.pass_step[p], timed.pass_step[p + 1])]
         self.computed = [env.event() for _ in self.steps]
         n = [timed.step_fetch[s + 1] - timed.step_fetch[s] for _, s in self.steps]
         self.arrived = [[env.event() for _ in range(k)] for k in n]

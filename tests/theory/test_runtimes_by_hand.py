@@ -72,7 +72,13 @@ def test_serial_stream_adds_reading_and_computing():
 
 def test_overlapped_stream_is_bound_by_the_link():
     point = run(
-        profile(model()), device(), runtime="stream", pinned_bytes=0, prefetch_depth=2, queue_depth=8, staging_bytes=4 * MB
+        profile(model()),
+        device(),
+        runtime="stream",
+        pinned_bytes=0,
+        prefetch_depth=2,
+        queue_depth=8,
+        staging_bytes=4 * MB,
     )
     assert point.token_latencies_s[-1] == pytest.approx(3 * 0.5e-3)
 
