@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -28,18 +28,15 @@ def inspect(
     table = summary.to_json()
     print(f"{table['name']}: {format_bytes(table['n_bytes'])}, {table['n_weights'] / 1e9:.3f} G weights, "
           f"{table['bits_per_weight']:.3f} bits/weight")  # fmt: skip
-    for group in ("roles", "dtypes", "layers"):
-        print(f"\n{group}")
-        for row in _rows(table[group]):
-            print("  " + row)
+    for group, key in (("by_role", "name"), ("by_dtype", "name"), ("by_layer", "layer")):
+        print(f"\n{group.replace('_', ' ')}")
+        for row in table[group]:
+            print("  " + _row(str(row[key]), row))
     for note in table["notes"]:
         print(f"note: {note}")
 
 
-def _rows(group: object) -> list[str]:
-    items = group.items() if isinstance(group, dict) else [(r.get("layer"), r) for r in group]  # type: ignore[attr-defined]
-    return [
-        f"{name!s:12} {format_bytes(row['n_bytes']):>10}  {row['n_weights'] / 1e6:>10.2f} M weights  "
-        f"{8 * row['n_bytes'] / max(1, row['n_weights']):.2f} bits/weight"
-        for name, row in items
-    ]
+def _row(name: str, row: dict[str, Any]) -> str:
+    bits = 8 * row["n_bytes"] / max(1, row["n_weights"])
+    size = format_bytes(row["n_bytes"])
+    return f"{name:12} {size:>10}  {row['n_weights'] / 1e6:>10.2f} M weights  {bits:.2f} bits/weight"

@@ -33,7 +33,7 @@ def profile(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}", "give at least 1")
     from simio import codecs
-    from simio.formats import open_model
+    from simio.formats.opening import open_model
     from simio.profiling.cache import ProfileCache
     from simio.profiling.profile_file import save
     from simio.profiling.profiler import profile as run

@@ -1,6 +1,4 @@
-"""Model-file readers: GGUF and safetensors, told apart by content, checked strictly, their weights read in place."""
+"""Model-file readers: GGUF and safetensors, told apart by content, checked strictly, their weights read in place.
 
-from simio.formats.opening import open_model
-from simio.formats.weights import WeightsReader
-
-__all__ = ["WeightsReader", "open_model"]
+``opening.open_model`` opens any of them; ``weights.WeightsReader`` reads their bytes.
+"""

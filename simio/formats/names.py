@@ -22,9 +22,9 @@ class TensorName:
 
 
 #: Where the layer and the expert index stand, and any index.
-_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blk|blocks|block)\.(\d+)(?:\.|$)")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|layer|h|blk|blocks|block)\.(\d{1,4})(?:\.|$)")
 _INDEX = re.compile(r"\.\d+(?=\.)")
-_EXPERT = re.compile(r"(?:(?<!shared_)experts|ffn_(?:gate|up|down))\.(\d+)(?:\.|$)")
+_EXPERT = re.compile(r"(?:(?<!shared_)experts|ffn_(?:gate|up|down))\.(\d{1,5})(?:\.|$)")
 
 #: Names longer than this are noise from a damaged file.
 _MAX_NAME = 1000
@@ -45,6 +45,8 @@ _PARAMETER = re.compile(
 _ROLES: tuple[tuple[str, str], ...] = (
     # Buffers saved with the weights: causal masks, rotary tables, position ids. No runtime reads them.
     ("other", r"(?:^|\.)(?:attn|(?:self_)?attention)\.(?:masked_)?bias$|inv_freq|position_ids$|nextn\."),
+    # Multi-token prediction of DeepSeek 3 and GLM, which plain decoding does not run.
+    ("other", r"(?:^|\.)(?:eh_proj|enorm|hnorm|shared_head)(?:\.|$)"),
     # Norms, by the last part of the name only (dbrx keeps its attention under "norm_attn_norm").
     ("norm", r"norm\w*$"),
     ("norm", r"(?:^|\.)(?:(?:\w+_)?ln(?:_\w+|\d)?|layer_scalar|layer_output_scale|layer_norm\w*)$"),

@@ -94,7 +94,7 @@ def architecture(known: Facts) -> Architecture:
         n_heads=known.n_heads,
         n_kv_heads=known.n_kv_heads,
         head_dim=known.head_dim,
-        d_ff=known.d_ff,
+        d_ff=known.d_ff or (known.experts.d_ff if known.experts else 0),
         vocab_size=known.vocab_size,
         n_experts=known.experts.count if known.experts else 0,
         n_experts_used=known.experts.used if known.experts else 0,

@@ -65,7 +65,7 @@ class Layout:
 
     blocks: tuple[Slab | ExpertLayer, ...]
     row: Chunk
-    looked_up_bytes: int  # size of the tables of which one row is read
+    looked_up_bytes: int  # loaded but not multiplied: tables of which one row is read, towers, buffers
     dense_bytes: int  # raw bytes that every token multiplies
     expert_bytes: int  # raw bytes of all routed experts
 
@@ -80,12 +80,13 @@ def lay_out(profile: CodecProfile) -> Layout:
     model = profile.model
     compression = dict(zip((t.name for t in model.tensors), profile.tensors, strict=True))
     head = _head_names(model)
+    idle = _idle_names(model)
     looked_up = [t for t in model.tensors if t.role == "embedding" and t.name not in head]
     last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
     dense: dict[int, list[Tensor]] = {}
     experts: dict[int, list[Tensor]] = {}
     for tensor in model.tensors:
-        if tensor.role == "embedding" and tensor.name not in head:
+        if tensor.name in idle or (tensor.role == "embedding" and tensor.name not in head):
             continue
         layer = last if tensor.layer is None else tensor.layer
         (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
@@ -98,7 +99,7 @@ def lay_out(profile: CodecProfile) -> Layout:
     return Layout(
         blocks=tuple(blocks),
         row=Chunk(row, row),
-        looked_up_bytes=sum(t.n_bytes for t in looked_up),
+        looked_up_bytes=sum(t.n_bytes for t in looked_up) + sum(t.n_bytes for t in model.tensors if t.name in idle),
         dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
         expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
     )
@@ -136,6 +137,15 @@ class _OpenSlab:
         """The finished slab."""
         by_class = _items(self.bytes_by_class), _items(self.weights_by_class)
         return Slab(layer, label, tuple(self.chunks), *by_class, self.raw_bytes)
+
+
+def _idle_names(model: Model) -> set[str]:
+    """What a text token does not touch: buffers, vision and audio towers, multi-token prediction.
+
+    They have role ``other``; where nothing else is known, unknown tensors count as the model.
+    """
+    other = {t.name for t in model.tensors if t.role == "other"}
+    return other if any(t.role in ("attention", "mlp", "expert") for t in model.tensors) else set()
 
 
 def _slabs(layer: int, label: str, tensors: list[Tensor], compression: dict[str, TensorCompression]) -> list[Slab]:

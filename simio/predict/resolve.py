@@ -105,7 +105,7 @@ def load_model(name: str) -> Model:
     """The model at a path, or the preset of that name."""
     path = Path(name).expanduser()
     if path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2:
-        from simio.formats import open_model
+        from simio.formats.opening import open_model
 
         return open_model(path)
     try:

@@ -223,6 +223,15 @@ def test_an_unknown_name_is_never_an_error(name: str) -> None:
     assert classify(name).role in ROLES
 
 
+def test_a_hostile_name_is_classified_at_once() -> None:
+    for name in ("norm" + "a" * 900 + "!", "norm" + "_a" * 450 + " ", ".weight" * 140 + " ", "a_" * 480 + "ln "):
+        assert classify(name).layer is None
+
+
+def test_an_absurd_layer_index_is_no_layer() -> None:
+    assert classify("blk.99999999999.attn_q.weight") == TensorName("attention", None, None)
+
+
 def test_a_name_that_says_nothing_is_other() -> None:
     assert classify("frobnicator.zeta.weight") == TensorName("other", None, None)
 

@@ -21,7 +21,7 @@ _DIFFER = re.compile(
     r"|mixer\.[qk]$"  # norms without a word that says so (PLaMo 2)
     r"|ln_x$"  # a norm inside RWKV's time mix
     r"|vision_expert"  # CogVLM's vision half
-    r"|shared_head|layers\.\d\.embed_tokens$"  # multi-token prediction, which plain decoding does not run
+    r"|layers\.\d\.embed_tokens$"  # the multi-token-prediction layer's copy of the table
     r"|transformer_encoder\.|decoder_layer\.|^encoder$|in_out_embed$|^dense$|^rope\.|pre_ln$"  # NeoBERT, Grok, others
 )
 
