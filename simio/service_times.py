@@ -137,7 +137,7 @@ def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_
     faulting = plan.runtime == "mmap"
     busy = plan.n_threads + (plan.n_workers if codec != "raw" else 0)
     share = min(1.0, _n_cores(device.cpu) / busy)
-    speed = sum(_core_speeds(device.cpu)[: plan.n_threads]) * share
+    speed = split_speed(device.cpu, plan.n_threads) * share
     decompress = _decompress_rate(device, codec, plan, share) * relative_rate
     latency = 0.0
     if not faulting:
@@ -146,7 +146,7 @@ def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
         gemv_bytes_per_s={k: q.value * speed * factors.gemv for k, q in device.cpu.gemv.items()},
         prefill_flop_per_s={
-            k: q.value * min(1.0, speed / _default_speed(device.cpu)) * factors.prefill
+            k: q.value * min(1.0, speed / split_speed(device.cpu, device.cpu.default_threads)) * factors.prefill
             for k, q in device.cpu.prefill.items()
         },
         layer_overhead_s=device.cpu.layer_overhead.value * factors.layer_overhead,
@@ -188,8 +188,14 @@ def _n_cores(cpu: Cpu) -> int:
     return sum(c.n_cores for c in cpu.clusters)
 
 
-def _default_speed(cpu: Cpu) -> float:
-    return sum(_core_speeds(cpu)[: cpu.default_threads])
+def split_speed(cpu: Cpu, n_threads: int) -> float:
+    """Fast cores' worth of ``n_threads`` that share a matrix evenly: ``n · speed of the slowest used`` (C2).
+
+    Every barrier waits for the slowest core: on a phone with one prime core, three threads run 1.7 times faster than
+    one (T-MAC paper, arXiv 2407.00088, OnePlus 12 rows), and threads beyond the performance cores slow a PC down.
+    """
+    used = _core_speeds(cpu)[:n_threads]
+    return len(used) * used[-1]
 
 
 def _of(table: Mapping[str, Seconds], kernel: str) -> Seconds:

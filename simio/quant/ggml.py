@@ -43,7 +43,9 @@ class Ggml:
         largest = float("inf") if self.dtype in _WIDE else FP16_MAX
         n_weights = weight_type(self.dtype).block_weights
         x = checked(w, n_weights, self.name, largest)
-        return {"data": self._blocks(x.reshape(-1, n_weights)) if self.pack else _with_gguf(x, self.dtype)}
+        if self.pack is None:
+            return {"data": _with_gguf(x, self.dtype)}
+        return {"data": _in_batches(self.pack, x.reshape(-1, n_weights))}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
         """The weights ``(n_out, n_in)``, by the ``gguf`` package."""
@@ -57,12 +59,11 @@ class Ggml:
         """Stored bits per weight, block scales included; the same for every shape of whole blocks."""
         return weight_type(self.dtype).bits_per_weight
 
-    def _blocks(self, blocks: FloatArray) -> ByteArray:
-        if self.pack is None:
-            raise TypeError(f"{self.dtype} has no packer")
-        step = max(1, _BATCH_WEIGHTS // blocks.shape[1])
-        parts = [self.pack(blocks[start : start + step]) for start in range(0, len(blocks), step)]
-        return np.concatenate(parts).reshape(-1)
+
+def _in_batches(pack: Packer, blocks: FloatArray) -> ByteArray:
+    step = max(1, _BATCH_WEIGHTS // blocks.shape[1])
+    parts = [pack(blocks[start : start + step]) for start in range(0, len(blocks), step)]
+    return np.concatenate(parts).reshape(-1)
 
 
 def _with_gguf(x: FloatArray, dtype: str) -> ByteArray:

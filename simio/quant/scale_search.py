@@ -100,9 +100,10 @@ def _keep_better(
     weighted: FloatArray, x: FloatArray, codes: FloatArray, scale: Column, best: Column
 ) -> tuple[Column, Column]:
     sum_xl, sum_ll = _dot(weighted, x), _dot(weighted, codes)
-    gain = sum_xl * sum_xl * _inverse(sum_ll)
+    fitted = sum_xl * _inverse(sum_ll)
+    gain = fitted * sum_xl
     better = gain > best
-    return np.where(better, sum_xl * _inverse(sum_ll), scale), np.where(better, gain, best)
+    return np.where(better, fitted, scale), np.where(better, gain, best)
 
 
 def _codes(x: FloatArray, low: Column, inverse: Column, top: int) -> FloatArray:
