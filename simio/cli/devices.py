@@ -57,7 +57,7 @@ def check(files: Annotated[list[Path], typer.Argument(help="Device files.")]) ->
     from simio import catalog
     from simio.errors import DeviceFileError
 
-    problems = [problem for file in files for problem in catalog.check(file)]
+    problems = [f"{file.name}: {problem}" for file in files for problem in catalog.check(file)]
     if problems:
-        raise DeviceFileError("\n  ".join(str(p) for p in problems), "mend the file; devices/README.md has the schema")
+        raise DeviceFileError("\n  ".join(problems), "mend the file; `simio devices show pixel8` has every number")
     print(f"{len(files)} device file{'s' if len(files) != 1 else ''} ok")

@@ -41,10 +41,11 @@ def profile(
     chunk_bytes = parse_bytes(chunk_size, "--chunk-size")
     if chunk_bytes < 4096:
         raise UsageError(f"--chunk-size {chunk_size}", "give at least 4KiB")
+    chosen = codecs.parse(codec)
     with progress("compressing") as reporter:
         result = run(
             open_model(model),
-            codecs.parse(codec),
+            chosen,
             chunk_bytes=chunk_bytes,
             sample=share,
             seed=seed,

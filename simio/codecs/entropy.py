@@ -56,7 +56,7 @@ def streams_entropy(streams: Sequence[Buffer], *, sampled: bool = False) -> floa
         counts = byte_counts(stream)
         entropy = entropy_bits(counts)
         if sampled and len(stream):
-            entropy = min(8.0, entropy + (np.count_nonzero(counts) - 1) / (2 * len(stream) * math.log(2)))
+            entropy = min(8.0, entropy + (int(np.count_nonzero(counts)) - 1) / (2 * len(stream) * math.log(2)))
         bits += entropy * len(stream)
         n_bytes += len(stream)
     return bits / n_bytes if n_bytes else 0.0

@@ -85,7 +85,9 @@ def _mean_latency(plan: Plan, resolved: Resolved, z: Draws, point: Point) -> Dra
     short = _shorten(plan)
     factors = _factors(resolved, plan, z)
     rates = rates_of(resolved.device, plan, resolved.scenario.codec, factors, resolved.relative_rate)
-    timed = time_plan(replace(plan, order=tuple(p for p, _ in short)), rates)
+    number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
+    brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
+    timed = time_plan(brief, rates)
     ends = batch.run(timed, z.shape[1])
     weights = np.array([count for _, count in short], dtype=float)
     decode = np.array([plan.passes[p].kind == "decode" for p, _ in short])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from simio import catalog, codecs, models
+from simio import catalog, codecs, models, registry
 from simio.errors import UnknownNameError, UsageError
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
@@ -46,6 +46,8 @@ def resolve(scenario: Scenario, progress: Progress | None = None) -> Resolved:
 def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: Layout | None = None) -> Resolved:
     """Fill every open choice from the device and the model. ``layout``: of ``profile``, where it is already known."""
     layout = layout or lay_out(profile)
+    if scenario.cache_policy is not None and scenario.cache_policy not in registry.names("cache_policies"):
+        raise UnknownNameError("cache policy", scenario.cache_policy, registry.names("cache_policies"))
     architecture = profile.model.architecture
     cores = sum(cluster.n_cores for cluster in device.cpu.clusters)
     n_threads = min(cores, scenario.n_threads or device.cpu.default_threads)
@@ -103,6 +105,8 @@ def load_profile(scenario: Scenario, progress: Progress | None = None) -> CodecP
 
 def load_model(name: str) -> Model:
     """The model at a path, or the preset of that name."""
+    if not name.strip():
+        raise UsageError("the model has no name", "for example --model llama-3.2-3b:q4_k_m")
     path = Path(name).expanduser()
     if path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2:
         from simio.formats.opening import open_model

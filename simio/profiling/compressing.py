@@ -11,6 +11,7 @@ from simio.errors import ModelFileError
 from simio.profiling.chunking import ChunkRef, WeightsSource
 from simio.profiling.journal import ChunkFacts, ChunkJournal, chunk_key
 from simio.profiling.measure import Sample
+from simio.profiling.memory import keep_freed_memory
 from simio.profiling.peek import chunk_entropy
 from simio.profiling.workers import for_each
 
@@ -53,6 +54,7 @@ def compress_all(work: Work, n_workers: int, progress: Progress | None = None) -
         if progress is not None:
             progress(done_bytes, total_bytes)
 
+    keep_freed_memory()
     for_each(work.chosen, compress, n_workers, tick)
     return outcome
 

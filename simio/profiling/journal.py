@@ -10,6 +10,7 @@ compressed again.
 from __future__ import annotations
 
 import os
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ import xxhash
 
 from simio.codecs.base import Buffer
 from simio.errors import SimioError
+
+_FACTS = re.compile(rb"([0-9a-f]{32}) (\d{1,12}) (\d{1,12}) (\d\.\d{1,9})")
+_HINT = "free some space, set SIMIO_CACHE to another folder, or profile without the cache"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +79,7 @@ class ChunkJournal:
                 lines = ["", *lines]  # ends a line that a crash cut off
             os.write(self._file, ("\n".join(lines) + "\n").encode())
         except OSError as error:
-            hint = "free some space, set SIMIO_CACHE to another folder, or profile without the cache"
-            raise SimioError(f"cannot write the profiling cache {self._path}: {error.strerror}", hint) from error
+            raise SimioError(f"cannot write the profiling cache {self._path}: {error.strerror}", _HINT) from error
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -89,7 +92,7 @@ class ChunkJournal:
 
 
 def _line(key: str, facts: ChunkFacts) -> str:
-    text = f"{key} {facts.raw_bytes} {facts.stored_bytes} {facts.entropy!r}"
+    text = f"{key} {facts.raw_bytes} {facts.stored_bytes} {facts.entropy:.5f}"
     return f"{text} {zlib.crc32(text.encode()):08x}"
 
 
@@ -98,10 +101,12 @@ def _read(path: Path) -> dict[str, ChunkFacts]:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
         return {}
+    except OSError as error:
+        raise SimioError(f"cannot read the profiling cache {path}: {error.strerror}", _HINT) from error
     known: dict[str, ChunkFacts] = {}
     for line in lines:
         text, _, checksum = line.rpartition(b" ")
-        if text and checksum == b"%08x" % zlib.crc32(text):
-            key, raw_bytes, stored_bytes, entropy = text.decode().split(" ")
-            known[key] = ChunkFacts(int(raw_bytes), int(stored_bytes), float(entropy))
+        match = _FACTS.fullmatch(text)
+        if match and checksum == b"%08x" % zlib.crc32(text):
+            known[match[1].decode()] = ChunkFacts(int(match[2]), int(match[3]), float(match[4]))
     return known

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from simio.codecs.base import Codec
 from simio.errors import UsageError
+from simio.profiling.memory import keep_freed_memory
 from simio.records.codec_profile import Rate
 
 _MIN_ROUNDS = 7
@@ -49,6 +50,7 @@ def measure_interleaved(
     compressed = [[s for s in samples if len(s.stored) < s.raw_bytes] for samples in working_sets]
     if not all(compressed):
         raise UsageError("nothing to decompress: every chunk is stored raw", "measure a codec that shrinks the model")
+    keep_freed_memory()
     order = list(range(len(compressed)))
     warm_s = max(_pass_s(samples) for samples in compressed for _ in range(2))
     n_passes = [max(1, round(_MIN_ROUND_S / max(1e-9, _pass_s(samples)))) for samples in compressed]

@@ -112,12 +112,12 @@ def _from_json(data: dict[str, Any]) -> CodecProfile:
 
 
 def _tensors(names: list[str], columns: dict[str, Any]) -> tuple[TensorCompression, ...]:
+    counts = [n_chunks for runs in columns["raw"] for _, n_chunks in runs]
+    if min(counts, default=1) < 1 or sum(counts) != len(columns["stored"]):
+        raise ValueError(f"{len(columns['stored'])} stored chunks do not fit the {sum(counts)} raw ones")
     stored = iter(columns["stored"])
     rows = zip(names, columns["raw"], columns["entropy"], columns["basis"], strict=True)
-    tensors = tuple(_tensor(name, runs, stored, entropy, basis) for name, runs, entropy, basis in rows)
-    if next(stored, None) is not None:
-        raise ValueError("more chunks stored than the tensors have")
-    return tensors
+    return tuple(_tensor(name, runs, stored, entropy, basis) for name, runs, entropy, basis in rows)
 
 
 def _tensor(name: str, runs: list[list[int]], stored: Any, entropy: float, basis: str) -> TensorCompression:

@@ -1,0 +1,51 @@
+"""Measuring decompression: what is timed and what is left out. No rate is asserted."""
+
+import numpy as np
+import pytest
+
+from simio.codecs import parse
+from simio.codecs.chunk import compress_chunk
+from simio.errors import ModelFileError, UsageError
+from simio.profiling.measure import Sample, measure_decompression, measure_interleaved
+
+ZSTD = parse("zstd:1")
+RAW = bytes(1000) * 20
+NOISE = np.random.default_rng(0).bytes(5000)
+
+
+def test_a_rate_has_ordered_quartiles_over_its_rounds():
+    rate = measure_decompression([(ZSTD.compress(RAW), len(RAW))] * 3, ZSTD, duration_s=0.05)
+    assert 0 < rate.low_bytes_per_s <= rate.median_bytes_per_s <= rate.high_bytes_per_s
+    assert rate.n >= 7
+
+
+def test_chunks_stored_raw_are_not_decompressed():
+    samples = [(ZSTD.compress(RAW), len(RAW)), (compress_chunk(ZSTD, NOISE), len(NOISE))]
+    assert measure_decompression(samples, ZSTD, duration_s=0.01).median_bytes_per_s > 0
+
+
+def test_nothing_compressed_is_nothing_to_measure():
+    with pytest.raises(UsageError, match="nothing to decompress"):
+        measure_decompression([(NOISE, len(NOISE))], ZSTD)
+
+
+def test_working_sets_are_measured_in_turns():
+    order = []
+
+    class Spy:
+        def __init__(self, label):
+            self.label = label
+
+        def decompress(self, stored, raw_bytes):
+            order.append(self.label)
+
+    sets = [[Sample(Spy(label), b"x", 1000)] for label in "ab"]
+    rates = measure_interleaved(sets, duration_s=0.001)
+    assert len(rates) == 2
+    middle = "".join(order[len(order) // 4 :])
+    assert middle.count("ab") + middle.count("ba") >= 3  # neither runs all its rounds first
+
+
+def test_damaged_samples_are_reported():
+    with pytest.raises(ModelFileError, match="damaged"):
+        measure_decompression([(b"not zstd", 100)], ZSTD)
