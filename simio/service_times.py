@@ -161,7 +161,10 @@ def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_
 
 
 def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> float:
-    """Rate of one worker: the codec's anchor on the fastest core times the mean speed of the cores left to workers."""
+    """Rate of one worker: the codec's anchor on the fastest core × the mean speed of the workers' cores (D2).
+
+    Workers take the cores that compute leaves first, then share the compute cores; ``share`` is what each then gets.
+    """
     base = base_codec(codec)
     if base == "raw":
         return 1.0  # never divides anything: raw chunks have no decompress_bytes
@@ -170,8 +173,8 @@ def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> fl
             f"{device.id}: cpu.decompress.{base} is missing", f"add the rate of {base} on one core to the device file"
         )
     speeds = _core_speeds(device.cpu)
-    left = speeds[plan.n_threads : plan.n_threads + plan.n_workers] or speeds[-1:]
-    return device.cpu.decompress[base].value * sum(left) / len(left) * share
+    spare_first = (speeds[plan.n_threads :] + speeds[: plan.n_threads])[: plan.n_workers]
+    return device.cpu.decompress[base].value * sum(spare_first) / len(spare_first) * share
 
 
 def base_codec(codec: str) -> str:

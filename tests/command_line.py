@@ -29,10 +29,10 @@ class Result:
 def simio(*words: str) -> Result:
     """``simio WORDS…`` as a user would type it, with exit code and both outputs."""
     out, err = io.StringIO(), io.StringIO()
-    with patch.object(sys, "argv", ["simio", *map(str, words)]), contextlib.redirect_stdout(out):
-        with contextlib.redirect_stderr(err):
-            try:
-                main()
-            except SystemExit as stop:
-                code = stop.code
+    argv = patch.object(sys, "argv", ["simio", *map(str, words)])
+    with argv, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
     return Result(int(code or 0), out.getvalue(), err.getvalue())

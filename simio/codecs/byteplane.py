@@ -25,8 +25,8 @@ from simio.codecs.framing import pack, unpack
 #: Weight type → little-endian unsigned integer of its width.
 _WORDS = {"BF16": "<u2", "F16": "<u2", "F32": "<u4"}
 
-#: Values handled at once: temporaries stay in the CPU's cache.
-_TILE = 1 << 15
+#: Values handled at once: few enough for the CPU's cache, enough that threads rarely meet at the interpreter lock.
+_TILE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,4 +96,4 @@ def _device_notes(resolved: Resolved) -> tuple[str, ...]:
     return (f"usable RAM of {resolved.device.name}: {note}",) if note else ()
 
 
-__all__ = ["Point", "predict"]
+__all__ = ["Point", "Resolved", "evaluate", "predict", "resolve"]

@@ -24,7 +24,7 @@ def find(point: Point) -> Bottleneck:
     memory, cores = _compute_split(point, first)
     total = {
         "storage bandwidth": wanted.busy_s["storage"],
-        "storage queue": wanted.busy_s["slots"] / point.timed.queue_depth,
+        "storage latency": wanted.busy_s["slots"] / point.timed.queue_depth if point.timed.latency_s else 0.0,
         "decompression": wanted.busy_s["decompress"] / point.timed.n_workers,
         "memory bandwidth": memory,
         "compute": cores,

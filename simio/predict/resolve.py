@@ -58,7 +58,7 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         scenario,
         ram_bytes=scenario.ram_bytes or round(device.memory.usable.value),
         n_threads=n_threads,
-        n_workers=scenario.n_workers or max(1, cores - n_threads),
+        n_workers=scenario.n_workers or max(1, cores - n_threads, cores // 2),
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
         top_k=top_k,
     )

@@ -99,8 +99,8 @@ def _stream_knobs(asked: Scenario, resolved: Resolved) -> Iterator[Candidate]:
     if chosen.codec != "raw":
         other = "compressed" if chosen.cache_form == "raw" else "raw"
         yield "hold", f"hold pinned weights {other}", replace(asked, cache_form=other), profile
-        n_workers = (chosen.n_workers or 1) + 1
-        yield "workers", f"decompress with {n_workers} workers", replace(asked, n_workers=n_workers), profile
+        for n_workers in {(chosen.n_workers or 1) + 1, sum(c.n_cores for c in resolved.device.cpu.clusters)}:
+            yield "workers", f"decompress with {n_workers} workers", replace(asked, n_workers=n_workers), profile
 
 
 def _codecs(streamed: Scenario, profile: CodecProfile) -> Iterator[Candidate]:

@@ -30,7 +30,7 @@ class Scenario:
     context_tokens: int | None = None  # KV cells allocated; default prompt + generated
     kv_bytes_per_value: float = 2.0
     n_threads: int | None = None  # compute threads; default: the device's
-    n_workers: int | None = None  # decompression workers; default: spare cores, at least one
+    n_workers: int | None = None  # decompression workers; default: spare cores, at least half
     queue_depth: int | None = None  # reads in flight; default: the device's best
     read_bytes: int = 4 * 1024**2  # size of one read request
     chunk_bytes: int = 1024**2  # unit compressed

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from simio.errors import SimioError
 from simio.formats.opening import open_model
-from simio.formats.weights import WeightsReader
 from simio.formats.summary import summarize
+from simio.formats.weights import WeightsReader
 from simio.records.model import Model
 
 Build = Callable[..., bytes]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from simio.formats.opening import open_model
-from simio.formats.weights import WeightsReader
 from simio.formats.safetensors_header import DTYPE_BITS
+from simio.formats.weights import WeightsReader
 
 Build = Callable[..., bytes]
 
