@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from simio.errors import UsageError
-from simio.records.codec_profile import CodecProfile, TensorCompression
+from simio.records.codec_profile import CodecProfile, TensorCompression, plain_codec
 from simio.records.model import Model, Tensor
 from simio.records.weight_types import WEIGHT_TYPES
 
@@ -111,6 +111,31 @@ def profile_from_statistics(model: Model, codec_name: str, chunk_bytes: int) -> 
         raise UsageError(f"chunks of {chunk_bytes} bytes", "give a positive size such as 1MiB")
     tensors = tuple(_compressed(tensor, codec_name, chunk_bytes) for tensor in model.tensors)
     return CodecProfile(model, codec_name, chunk_bytes, "statistics", tensors, decompress=None, host=None)
+
+
+def relative_rate(model: Model, codec_name: str) -> float:
+    """Decompression rate of ``model``'s layouts under ``codec_name`` ÷ that of BF16 weights under its plain codec.
+
+    Both were measured on the host that ``statistics.json`` names; BF16 weights are the reference that device files
+    refer to (``profiling/reference.py``). 1 where either rate is unknown.
+    """
+    reference = _rate("BF16", plain_codec(codec_name))
+    n_bytes = seconds = 0.0
+    for tensor in model.tensors:
+        rate = _rate(tensor.dtype, codec_name)
+        if rate:
+            n_bytes += tensor.n_bytes
+            seconds += tensor.n_bytes / rate
+    return n_bytes / seconds / reference if seconds and reference else 1.0
+
+
+@lru_cache(maxsize=4096)
+def _rate(dtype: str, codec_name: str) -> float:
+    """Bytes of output per second and thread; 0 where not measured or nothing shrank."""
+    layout = document()["layouts"].get(_SAME_CODES.get(dtype, dtype), {})
+    rates = layout.get("decompress_bytes_per_s", {})
+    name = _nearest(effective_codec(codec_name, dtype), tuple(rates))
+    return float(rates[name]) if name else 0.0
 
 
 def _compressed(tensor: Tensor, codec_name: str, chunk_bytes: int) -> TensorCompression:

@@ -6,6 +6,7 @@ The scenario must be complete (``predict.resolve`` fills what the user left open
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import inf
 
 from simio import registry
 from simio.cache.base import CachePolicy
@@ -39,7 +40,7 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, re
         "keeping all the weights in RAM",
         "use --runtime stream or mmap, or a smaller quantization",
     )
-    loader = Streamed(layout, _policy("none", 0), False, 1.0, False, scenario.read_bytes)
+    loader = Streamed(layout, _policy("none", 0), False, 1.0, inf, False, scenario.read_bytes)
     experts = [_load_experts(b, scenario.read_bytes) for b in layout.blocks if isinstance(b, ExpertLayer)]
     row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0, 0),)
     load = [row if layout.looked_up_bytes else (), *loader.load(), *experts]
@@ -92,7 +93,7 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, read
     cache_bytes = 0 if policy == "none" else spare if scenario.cache_bytes is None else scenario.cache_bytes
     require(cache_bytes, spare, f"a weight cache of {format_bytes(cache_bytes)}", "use a smaller --cache-size or --pin")
     cache = _policy(policy, cache_bytes)
-    residency = Streamed(layout, cache, not has_experts, fraction, compressed, scenario.read_bytes)
+    residency = Streamed(layout, cache, not has_experts, fraction, free - staging, compressed, scenario.read_bytes)
     passes = _walk(scenario, layout, architecture, residency, residency.load())
     held = residency.pinned_ram_bytes + min(cache_bytes, layout.expert_bytes if has_experts else layout.dense_bytes)
     ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)

@@ -67,14 +67,16 @@ class MappedFile:
 class Streamed:
     """Explicit reads: part of every slab is pinned, the rest read each time; experts go through a cache policy.
 
-    ``pinned_fraction`` of the dense bytes is pinned, spread evenly over the slabs so that reading and computing can
-    overlap everywhere. ``holds_compressed``: pinned and cached weights are kept as stored and decompressed at each use.
+    ``pinned_fraction`` of the dense bytes is pinned, never more than ``pin_limit_bytes`` of RAM, spread evenly over the
+    slabs so that reading and computing can overlap everywhere. ``holds_compressed``: pinned and cached weights are kept
+    as stored and decompressed at each use.
     """
 
     layout: Layout
     cache: CachePolicy
     caches_dense: bool
     pinned_fraction: float
+    pin_limit_bytes: float
     holds_compressed: bool
     read_bytes: int
     pinned_ram_bytes: int = 0
@@ -90,10 +92,11 @@ class Streamed:
             rest: list[Chunk] = []
             for chunk in block.chunks:
                 credit += chunk.raw_bytes * self.pinned_fraction
-                if credit >= chunk.raw_bytes * 0.5:
+                held = chunk.stored_bytes if self.holds_compressed else chunk.raw_bytes
+                if credit >= 0.999999 * chunk.raw_bytes and self.pinned_ram_bytes + held <= self.pin_limit_bytes:
                     credit -= chunk.raw_bytes
                     pinned.append(chunk)
-                    self.pinned_ram_bytes += chunk.stored_bytes if self.holds_compressed else chunk.raw_bytes
+                    self.pinned_ram_bytes += held
                 else:
                     rest.append(chunk)
             self._slabs[index] = _SplitSlab(

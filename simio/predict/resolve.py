@@ -8,6 +8,7 @@ from pathlib import Path
 
 from simio import catalog, codecs, models, registry
 from simio.errors import UnknownNameError, UsageError
+from simio.models import statistics
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
 from simio.plan.layout import Layout, lay_out
@@ -78,7 +79,9 @@ def _runtime(scenario: Scenario, layout: Layout, architecture: Architecture) -> 
 
 
 def relative_rate(profile: CodecProfile) -> float:
-    """Measured decompression rate of these weights against the reference buffer on the same host; 1 if not measured."""
+    """Decompression rate of these weights ÷ of the reference that device files refer to; 1 where not known."""
+    if profile.basis == "statistics":
+        return statistics.relative_rate(profile.model, profile.codec)
     if profile.decompress is None or profile.reference is None:
         return 1.0
     return profile.decompress.median_bytes_per_s / profile.reference.median_bytes_per_s

@@ -11,6 +11,7 @@ from simio.profiling.compressing import Outcome
 from simio.profiling.host import host_facts
 from simio.profiling.measure import measure_interleaved
 from simio.profiling.peek import DECIMALS
+from simio.profiling.reference import reference_samples
 from simio.profiling.sampling import Strata, extrapolate
 from simio.records.codec_profile import CodecProfile, Rate, TensorCompression
 from simio.records.model import Model
@@ -49,13 +50,15 @@ def assemble(task: Task, choice: Choice, outcome: Outcome) -> CodecProfile:
     else:
         stored, interval = [facts[i].stored_bytes for i in everything], None
         entropies = [facts[i].entropy for i in everything]
+    rate, reference = _rates(task.codec, outcome)
     return CodecProfile(
         model=task.model,
         codec=task.codec.name,
         chunk_bytes=task.chunk_bytes,
         basis="sampled" if choice.is_sample else "measured",
         tensors=_tensors(task, stored, entropies, set(facts)),
-        decompress=_rate(outcome),
+        decompress=rate,
+        reference=reference,
         host=host_facts(task.codec.library),
         ratio_interval=interval,
     )
@@ -69,10 +72,16 @@ def _extrapolated(task: Task, choice: Choice, outcome: Outcome) -> tuple[list[in
     return estimate.stored_bytes, (sum(raw) / max(1.0, stored + half), sum(raw) / max(1.0, stored - half))
 
 
-def _rate(outcome: Outcome) -> Rate | None:
-    """The decompression rate, or None when no chunk of the working set shrank."""
+def _rates(codec: Codec, outcome: Outcome) -> tuple[Rate | None, Rate | None]:
+    """The decompression rate of these weights, and of the reference measured in turns with it; None where not known."""
     samples = [outcome.samples[index] for index in sorted(outcome.samples)]
-    return measure_interleaved([samples])[0] if samples else None
+    if not samples:
+        return None, None
+    reference = reference_samples(codec.name)
+    if not reference:
+        return measure_interleaved([samples])[0], None
+    own, other = measure_interleaved([samples, reference])
+    return own, other
 
 
 def _tensors(

@@ -86,6 +86,7 @@ def _to_json(profile: CodecProfile) -> dict[str, Any]:
         "basis": profile.basis,
         "ratio_interval": profile.ratio_interval,
         "decompress": profile.decompress and asdict(profile.decompress),
+        "reference": profile.reference and asdict(profile.reference),
         "host": profile.host and asdict(profile.host),
         "model": model_to_json(profile.model),
         "tensors": {
@@ -98,7 +99,8 @@ def _to_json(profile: CodecProfile) -> dict[str, Any]:
 
 
 def _from_json(data: dict[str, Any]) -> CodecProfile:
-    interval, rate, host = data["ratio_interval"], data["decompress"], data["host"]
+    interval, host = data["ratio_interval"], data["host"]
+    rate, reference = data["decompress"], data["reference"]
     return CodecProfile(
         model=(model := model_from_json(data["model"])),
         codec=data["codec"],
@@ -106,6 +108,7 @@ def _from_json(data: dict[str, Any]) -> CodecProfile:
         basis=data["basis"],
         tensors=_tensors([t.name for t in model.tensors], data["tensors"]),
         decompress=None if rate is None else Rate(**rate),
+        reference=None if reference is None else Rate(**reference),
         host=None if host is None else HostFacts(**host),
         ratio_interval=None if interval is None else (float(interval[0]), float(interval[1])),
     )
@@ -135,7 +138,7 @@ def _checked(profile: CodecProfile) -> CodecProfile:
             raise ValueError(f"{tensor.name}: stored chunks do not fit the raw ones")
         if sum(raw) != tensor.n_bytes or not 0 <= compression.entropy_bits_per_byte <= 8:
             raise ValueError(f"{tensor.name}: {sum(raw)} bytes in chunks, {tensor.n_bytes} in the model")
-    rate = profile.decompress
-    if rate is not None and not 0 < rate.low_bytes_per_s <= rate.median_bytes_per_s <= rate.high_bytes_per_s < 1e15:
-        raise ValueError(f"decompression rate {rate}")
+    for rate in (profile.decompress, profile.reference):
+        if rate is not None and not 0 < rate.low_bytes_per_s <= rate.median_bytes_per_s <= rate.high_bytes_per_s < 1e15:
+            raise ValueError(f"decompression rate {rate}")
     return profile

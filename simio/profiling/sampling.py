@@ -2,9 +2,10 @@
 
 Strata are (role, stream type, entropy to 0.1 bit), the entropy being that of a peek at each chunk (``peek``). Without
 it a sample misses the few chunks that compress far better than the rest (rows of unused tokens, tensors of rounded
-values): on a 22 M-parameter encoder under ``zstd:1`` the error falls from 0.9 % to 0.02 %. Inside a stratum chunks are
-drawn without replacement; a stratum of few chunks is taken whole. The estimate is the separate ratio estimator with
-Satterthwaite's degrees of freedom (Cochran, Sampling Techniques, 3rd ed., chapters 5 and 6):
+values). On all-MiniLM-L6-v2 in chunks of 1 MiB under ``zstd:1``, 300 draws: mean error 0.75 % from 21 % of the bytes
+without the peek, 0.03 % from 15 % with it. Inside a stratum chunks are drawn without replacement; a stratum of few
+chunks is taken whole, so a small model gives more than the share asked for. The estimate is the separate ratio
+estimator with Satterthwaite's degrees of freedom (Cochran, Sampling Techniques, 3rd ed., chapters 5 and 6):
 
     r_h = Σ stored / Σ raw in the sample of stratum h
     T   = Σ_h (stored of the sample + r_h · raw of the rest)
@@ -27,7 +28,9 @@ from simio.records.model import Model
 #: Fewest chunks drawn from a stratum that has as many: a spread needs some.
 MIN_PER_STRATUM = 4
 
-#: The interval is never narrower than this share of the stored size: no sample sees a handful of odd chunks.
+#: The interval is never narrower than this share of the stored size: no sample sees a handful of odd chunks. Chosen on
+#: the file above, where the equations alone cover the truth in 85 to 89 % of draws (``lz4:9``: 11 %, with errors below
+#: 0.12 %) and with this floor in all of them. It has not been tried on an LLM.
 MIN_HALF_WIDTH = 0.001
 
 _ENTROPY_BIN_BITS = 0.1

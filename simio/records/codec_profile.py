@@ -7,6 +7,15 @@ from dataclasses import dataclass
 from simio.records.model import Model
 
 
+def plain_codec(name: str) -> str:
+    """The codec at the heart of a name, filters taken off.
+
+    >>> plain_codec("byteplane(zstd:1)")
+    'zstd:1'
+    """
+    return name.rpartition("(")[2].rstrip(")")
+
+
 @dataclass(frozen=True, slots=True)
 class Rate:
     """A measured rate: median and quartiles over ``n`` timed repetitions. [bytes of output per second, one thread]"""

@@ -7,6 +7,8 @@ from simio.codecs import parse
 from simio.codecs.chunk import compress_chunk
 from simio.errors import ModelFileError, UsageError
 from simio.profiling.measure import Sample, measure_decompression, measure_interleaved
+from simio.profiling.profiler import profile
+from simio.profiling.reference import reference_samples
 
 ZSTD = parse("zstd:1")
 RAW = bytes(1000) * 20
@@ -49,3 +51,19 @@ def test_working_sets_are_measured_in_turns():
 def test_damaged_samples_are_reported():
     with pytest.raises(ModelFileError, match="damaged"):
         measure_decompression([(b"not zstd", 100)], ZSTD)
+
+
+def test_a_profile_measures_its_codec_on_the_reference_too(model):
+    found = profile(model, parse("zstd:1"))
+    assert found.reference is not None
+    assert found.reference.n == found.decompress.n  # measured in the same rounds
+
+
+def test_the_reference_compresses_like_trained_bf16_weights():
+    samples = reference_samples("byteplane(zstd:1)")
+    ratio = sum(s.raw_bytes for s in samples) / sum(len(s.stored) for s in samples)
+    assert ratio == pytest.approx(1.28, abs=0.02)
+
+
+def test_a_codec_that_cannot_shrink_the_reference_has_none():
+    assert reference_samples("lz4:1") == []
