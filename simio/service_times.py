@@ -12,6 +12,7 @@ from math import exp, log, log2
 from typing import TYPE_CHECKING
 
 from simio.errors import DeviceFileError
+from simio.records.codec_profile import plain_codec
 from simio.records.device import Cpu, Device, ReadPoint, Storage
 from simio.records.plan import Fetch, Plan, Step
 
@@ -178,8 +179,8 @@ def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> fl
 
 
 def base_codec(codec: str) -> str:
-    """The codec at the heart of a name: ``byteplane(zstd:1)`` → ``zstd``."""
-    return codec.rsplit("(", maxsplit=1)[-1].rstrip(")").split(":")[0]
+    """The key of ``cpu.decompress`` in a device file: ``byteplane(zstd:1)`` → ``zstd``."""
+    return plain_codec(codec).partition(":")[0]
 
 
 def _core_speeds(cpu: Cpu) -> list[float]:
