@@ -13,10 +13,14 @@ from pathlib import Path
 import pytest
 
 from simio.analytic import compiled, recurrence
+from simio.models import preset
+from simio.models.statistics import profile_from_statistics
 from simio.predict import evaluate, resolve
+from simio.profiling.profile_file import save
 from simio.records.scenario import Scenario
 from simio.records.timed import TimedPlan
 from simio.sim import engine
+from simio.units import MIB
 
 
 def streamed_8b(n_tokens: int) -> TimedPlan:
@@ -72,11 +76,14 @@ def test_the_recurrence_against_simpy(capsys):
         print(f"SimPy / recurrence compiled:   {simpy_s / numba_s:7.0f}  (target 500)")
 
 
-def test_predict_against_two_imports(capsys):
+def test_predict_against_two_imports(capsys, tmp_path):
     simio = str(Path(sys.executable).with_name("simio"))
+    stored = tmp_path / "8b.simio.json"
+    save(profile_from_statistics(preset("llama-3.1-8b:q4_k_m"), "fields(zstd:1)", MIB), stored)
     imports = [sys.executable, "-c", "import numpy, simpy"]
     questions = {
         "8B preset": ["--model", "llama-3.1-8b:q4_k_m"],
+        "stored 8B profile": ["--model", str(stored)],
         "8B preset, stream": ["--model", "llama-3.1-8b:q4_k_m", "--runtime", "stream"],
         "8B preset, stream, codec": ["--model", "llama-3.1-8b:q4_k_m", "--runtime", "stream", "--codec", "zstd:1"],
     }
