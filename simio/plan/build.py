@@ -190,7 +190,7 @@ def _plan(
         n_workers=scenario.n_workers or 1,
         n_threads=scenario.n_threads or 1,
         request_bytes=request_bytes or scenario.read_bytes,
-        sequential=True,
+        sequential=not passes.has_experts,
         ram=ram,
         notes=notes,
     )

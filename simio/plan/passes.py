@@ -46,6 +46,11 @@ class Passes:
     _last_ids: list[int] = field(default_factory=list)
     _settled: Decisions | None = None  # of every token to come: dense tokens whose last two scans hit alike
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether reads jump to the experts a router chooses, instead of following the file."""
+        return any(isinstance(block, ExpertLayer) for block in self.layout.blocks)
+
     def decode(self, residency: Residency, position: int, routing: Routing) -> None:
         """Append one decoded token at context ``position``."""
         context = padded_context(position + 1)

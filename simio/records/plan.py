@@ -81,7 +81,7 @@ class Plan:
     n_workers: int
     n_threads: int
     request_bytes: int  # nominal size of one read
-    sequential: bool  # reads follow file order
+    sequential: bool  # reads follow file order; routed experts do not
     ram: RamUse
     notes: tuple[str, ...] = ()
 
