@@ -19,6 +19,7 @@ from simio import catalog, models
 from simio.errors import UnknownNameError
 from simio.predict import evaluate, resolve
 from simio.records.scenario import Scenario
+from simio.service_times import n_cores
 
 QUANTS = {"W2 / Q2_K": "q2_k", "W4 / Q4_0": "q4_0", "q8": "int8", "INT4": "q4_0", "8bit": "int8", "4bit": "int4"}
 FITTED = {"galaxy-s23", "poco-myron"}
@@ -57,7 +58,7 @@ def compare(runs: Path) -> list[Comparison]:
             model=model,
             runtime="resident",
             ram_bytes=10**12,
-            n_threads=threads,
+            n_threads=min(threads, n_cores(device.cpu)) if threads else None,
             prompt_tokens=64,
             n_tokens=8,
         )

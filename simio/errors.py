@@ -63,6 +63,12 @@ class MissingPackageError(SimioError):
     exit_code = 7
 
 
+class WriteError(SimioError):
+    """A file cannot be written: no space, no permission, no such directory."""
+
+    exit_code = 9
+
+
 class LawError(SimioError):
     """A conservation or queueing law failed: simio's own result is wrong. Please report it with the scenario."""
 

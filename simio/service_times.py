@@ -36,6 +36,8 @@ class Factors:
     decompress: Seconds = 1.0
     layer_overhead: Seconds = 1.0
     fault_overhead: Seconds = 1.0
+    core_speed: Seconds = 1.0  # of the slower cores against the fastest
+    ratio: Seconds = 1.0  # compression
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +50,8 @@ class Rates:
     layer_overhead_s: Seconds
     storage: Storage
     queue_depth: int
-    sequential: bool
     storage_factor: Seconds
+    ratio_factor: Seconds
     fault_overhead_s: Seconds  # 0 unless reads are page faults
     read_latency_s: Seconds
     decompress_bytes_per_s: Seconds  # one worker
@@ -64,13 +66,17 @@ def read_bandwidth(storage: Storage, block_bytes: float, queue_depth: float, seq
         law(s, Q) = min(B_max, Q·s / (L + s/B_max))                                       (R1)
 
     L follows from the smallest measured block; points of the other pattern count as 3 octaves farther away. Exact at
-    measured points; outside them the nearest residual carries over. Never above ``B_max``, the best measured point.
-    References: Shepard, ACM 1968; Little's law for R1.
+    measured random points; outside them the nearest residual carries over. Sequential reads are never slower than
+    random ones. Never above ``B_max``, the best measured point. References: Shepard, ACM 1968; Little's law for R1.
     """
+    random = _shepard(storage, block_bytes, queue_depth, "random")
+    return max(random, _shepard(storage, block_bytes, queue_depth, "sequential")) if sequential else random
+
+
+def _shepard(storage: Storage, block_bytes: float, queue_depth: float, pattern: str) -> float:
     best = max(p.bandwidth.value for p in storage.curve)
     smallest = min(storage.curve, key=lambda p: (p.block_bytes, p.queue_depth))
     latency = _latency(smallest, best)
-    pattern = "sequential" if sequential else "random"
     weights = total = 0.0
     for point in storage.curve:
         distance = log2(point.block_bytes / block_bytes) ** 2 + log2(point.queue_depth / queue_depth) ** 2
@@ -100,22 +106,26 @@ def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, seque
 
 
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
-    """Time the storage link is held: ``n/B(s, Q) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]"""
+    """Time the storage link is held: ``n/B(s, Q) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]
+
+    Compressed bytes are fewer by what the draw says the ratio is better than the profile's.
+    """
     if fetch.n_reads == 0:
         return 0.0
     size = max(512.0, fetch.link_bytes / fetch.n_reads)
-    bandwidth = read_bandwidth(rates.storage, size, rates.queue_depth, rates.sequential)
-    return fetch.link_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
+    bandwidth = read_bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential)
+    better_ratio = rates.ratio_factor if fetch.n_chunks else 1.0
+    return fetch.link_bytes / (bandwidth * rates.storage_factor * better_ratio) + fetch.n_reads * rates.fault_overhead_s
 
 
 def decompress_s(fetch: Fetch, rates: Rates) -> Seconds:
-    """Time one worker is held: ``n/D``, n bytes of output (D1). [s]"""
-    return fetch.decompress_bytes / rates.decompress_bytes_per_s
+    """Time one worker is held by one chunk: ``n/D``, n bytes of output (D1). [s]"""
+    return fetch.decompress_bytes / fetch.n_chunks / rates.decompress_bytes_per_s
 
 
 def traffic_s(step: Step, rates: Rates) -> Seconds:
-    """Time DRAM needs for one step: ``(Σ n_c + n_kv)/B_mem`` (C1a). [s]"""
-    return (sum(n for _, n in step.weight_bytes) + step.kv_bytes) / rates.memory_bytes_per_s
+    """Time DRAM needs for the weights of one step: ``Σ n_c / B_mem`` (C1a). [s]"""
+    return sum(n for _, n in step.weight_bytes) / rates.memory_bytes_per_s
 
 
 def arithmetic_s(step: Step, rates: Rates) -> Seconds:
@@ -125,39 +135,57 @@ def arithmetic_s(step: Step, rates: Rates) -> Seconds:
     return sum(n / _of(rates.gemv_bytes_per_s, kernel) for kernel, n in step.weight_bytes)
 
 
-def compute_s(step: Step, rates: Rates) -> Seconds:
-    """Time to multiply one step: the slower of traffic and arithmetic, plus synchronisation. [s]
+def kv_traffic_s(step: Step, rates: Rates) -> Seconds:
+    """Time DRAM needs for the KV cache one step walks: ``n_kv / B_mem``. [s]"""
+    return step.kv_bytes / rates.memory_bytes_per_s
 
-    ``t = max(C1a, C1b) + m·t_layer`` (C1); roofline: Williams et al., CACM 2009.
+
+def attention_s(step: Step, rates: Rates) -> Seconds:
+    """Time of an FP16 matrix-vector product with the KV cache, after the weights': ``max(n/B_mem, n/g_f16)`` (C1c). [s]
+
+    In a prefill batch its arithmetic is part of C1b.
     """
-    return _larger(traffic_s(step, rates), arithmetic_s(step, rates)) + step.overheads * rates.layer_overhead_s
+    traffic = kv_traffic_s(step, rates)
+    if step.flop or not step.kv_bytes:
+        return traffic
+    return _larger(traffic, step.kv_bytes / _of(rates.gemv_bytes_per_s, "f16"))
+
+
+def compute_s(step: Step, rates: Rates) -> Seconds:
+    """Time to compute one step: the slower of traffic and arithmetic, then attention, then synchronisation. [s]
+
+    ``t = max(C1a, C1b) + C1c + m·t_layer`` (C1); roofline: Williams et al., CACM 2009.
+    """
+    weights = _larger(traffic_s(step, rates), arithmetic_s(step, rates))
+    return weights + attention_s(step, rates) + step.overheads * rates.layer_overhead_s
 
 
 def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_rate: float = 1.0) -> Rates:
     """The rates ``plan`` meets on ``device``. ``relative_rate``: decompressing these weights ÷ the reference."""
     faulting = plan.runtime == "mmap"
-    busy = plan.n_threads + (plan.n_workers if codec != "raw" else 0)
-    share = min(1.0, _n_cores(device.cpu) / busy)
+    busy = plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
+    share = min(1.0, n_cores(device.cpu) / busy)
     speed = split_speed(device.cpu, plan.n_threads) * share
     decompress = _decompress_rate(device, codec, plan, share) * relative_rate
-    latency = 0.0
-    if not faulting:
-        latency = read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, plan.sequential)
+    latency = 0.0 if faulting else read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, sequential=True)
     return Rates(
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
-        gemv_bytes_per_s={k: q.value * speed * factors.gemv for k, q in device.cpu.gemv.items()},
+        gemv_bytes_per_s={k: q.value * speed * factors.gemv * factors.core_speed for k, q in device.cpu.gemv.items()},
         prefill_flop_per_s={
-            k: q.value * min(1.0, speed / split_speed(device.cpu, device.cpu.default_threads)) * factors.prefill
+            k: q.value
+            * min(1.0, speed / split_speed(device.cpu, device.cpu.default_threads))
+            * factors.prefill
+            * factors.core_speed
             for k, q in device.cpu.prefill.items()
         },
         layer_overhead_s=device.cpu.layer_overhead.value * factors.layer_overhead,
         storage=device.storage,
         queue_depth=plan.queue_depth,
-        sequential=plan.sequential,
         storage_factor=factors.storage,
+        ratio_factor=factors.ratio,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
         read_latency_s=latency / factors.storage,
-        decompress_bytes_per_s=decompress * factors.decompress,
+        decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,
     )
 
 
@@ -188,7 +216,8 @@ def _core_speeds(cpu: Cpu) -> list[float]:
     return [c.relative_speed.value for c in cpu.clusters for _ in range(c.n_cores)]
 
 
-def _n_cores(cpu: Cpu) -> int:
+def n_cores(cpu: Cpu) -> int:
+    """All cores, fast and slow."""
     return sum(c.n_cores for c in cpu.clusters)
 
 

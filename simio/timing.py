@@ -20,11 +20,10 @@ def time_plan(plan: Plan, rates: Rates) -> TimedPlan:
             fetches.extend(step.fetches)
             step_fetch.append(len(fetches))
         pass_step.append(len(compute))
-    links: dict[tuple[int, int], Seconds] = {}
+    links: dict[Fetch, Seconds] = {}
     for fetch in fetches:
-        key = (fetch.link_bytes, fetch.n_reads)
-        if key not in links:
-            links[key] = link_s(fetch, rates)
+        if fetch not in links:
+            links[fetch] = link_s(fetch, rates)
     return TimedPlan(
         order=list(plan.order),
         pass_step=pass_step,
@@ -32,8 +31,9 @@ def time_plan(plan: Plan, rates: Rates) -> TimedPlan:
         compute_s=compute,
         router_back=router_back,
         is_read=[f.n_reads > 0 for f in fetches],
-        link_s=[links[f.link_bytes, f.n_reads] for f in fetches],
-        decompress_s=[decompress_s(f, rates) if f.decompress_bytes else 0.0 for f in fetches],
+        link_s=[links[f] for f in fetches],
+        decompress_s=[decompress_s(f, rates) if f.n_chunks else 0.0 for f in fetches],
+        n_chunks=[f.n_chunks for f in fetches],
         staging_bytes=[f.staging_bytes for f in fetches],
         link_bytes=[f.link_bytes for f in fetches],
         latency_s=rates.read_latency_s,

@@ -60,7 +60,10 @@ def to_si(value: float, unit: str, dimension: str) -> float:
         )
     if not math.isfinite(value):
         raise UsageError(f"{value} is not a finite number")
-    return value * multiply / divide
+    converted = value * multiply / divide
+    if not math.isfinite(converted):
+        raise UsageError(f"{value} {unit} is not a finite quantity")
+    return converted
 
 
 def units_of(dimension: str) -> list[str]:

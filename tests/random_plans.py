@@ -11,7 +11,7 @@ def random_plan(seed: int) -> TimedPlan:
     """A plan whose every step fits its staging, drawn from ``seed``."""
     rng = random.Random(seed)
     pass_step, step_fetch = [0], [0]
-    compute, router_back, is_read, link, decompress, staging, link_bytes = [], [], [], [], [], [], []
+    compute, router_back, is_read, link, decompress, chunks, staging, link_bytes = [], [], [], [], [], [], [], []
     with_codec = rng.random() < 0.6
     for _ in range(rng.randint(1, 3)):
         since_router = 0
@@ -27,6 +27,7 @@ def random_plan(seed: int) -> TimedPlan:
                 link_bytes.append(n_bytes)
                 link.append(n_bytes / 1e9 if read else 0.0)
                 decompress.append(rng.uniform(1e-5, 3e-3) if compressed else 0.0)
+                chunks.append(rng.randint(1, 4) if compressed else 0)
                 staging.append(rng.choice([0, n_bytes + 1000]))
             step_fetch.append(len(is_read))
         pass_step.append(len(compute))
@@ -41,6 +42,7 @@ def random_plan(seed: int) -> TimedPlan:
         is_read=is_read,
         link_s=link,
         decompress_s=decompress,
+        n_chunks=chunks,
         staging_bytes=staging,
         link_bytes=link_bytes,
         latency_s=rng.choice([0.0, 1e-4, 2e-3]),

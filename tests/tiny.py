@@ -32,7 +32,7 @@ def device(
     cpu = Cpu(
         clusters=clusters,
         default_threads=1,
-        gemv={"int8": number(gemv, "bytes_per_s", spread)},
+        gemv={kernel: number(gemv, "bytes_per_s", spread) for kernel in ("int8", "f16")},
         prefill={"default": number(1e12, "flop_per_s", spread)},
         decompress={"zstd": number(decompress, "bytes_per_s", spread)},
         layer_overhead=number(overhead_s, "s"),
@@ -60,6 +60,17 @@ def model(n_layers: int = 3, layer_bytes: int = MB, kv_values: int = 0, n_expert
     )
     total = sum(t.n_bytes for t in tensors)
     return Model("tiny", "file", "gguf", "0", total, facts, tuple(tensors))
+
+
+def embedding(rows: int, row_bytes: int) -> Tensor:
+    """A table of which one row is read per token."""
+    n = rows * row_bytes
+    return Tensor("token_embd.weight", (rows, row_bytes), "I8", "embedding", None, None, 1, n, n)
+
+
+def head(n_bytes: int) -> Tensor:
+    """An output head."""
+    return Tensor("output.weight", (1000, n_bytes // 1000), "I8", "head", None, None, 1, n_bytes, n_bytes)
 
 
 def profile(of: Model, codec: str = "raw", stored: float = 1.0, chunk: int = MB) -> CodecProfile:

@@ -48,13 +48,13 @@ def run(timed: TimedPlan, n_draws: int) -> Draws:
                     admitted = np.maximum(admitted, slot_free[slot])
                     link_free = np.maximum(link_free, admitted + timed.latency_s) + timed.link_s[f]
                     slot_free[slot] = arrived = link_free
-                decompress_s = timed.decompress_s[f]
-                if not (isinstance(decompress_s, float) and decompress_s == 0.0):
-                    dispatched = np.maximum(np.maximum(dispatched, arrived), worker_free[0])
-                    arrived = dispatched + decompress_s
-                    worker_free[0] = arrived
-                    worker_free.sort(axis=0)
                 ready = np.maximum(ready, arrived)
+                for _ in range(timed.n_chunks[f]):
+                    dispatched = np.maximum(np.maximum(dispatched, arrived), worker_free[0])
+                    inflated = dispatched + timed.decompress_s[f]
+                    worker_free[0] = inflated
+                    worker_free.sort(axis=0)
+                    ready = np.maximum(ready, inflated)
             computed = ready + timed.compute_s[s]
             step_end.append(computed)
             held_bytes.append(sum(timed.staging_bytes[f] for f in fetches))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import mul
 
 from simio.records.timed import TimedPlan
 
@@ -39,7 +40,7 @@ def demand(timed: TimedPlan, first: int = 0, last: int | None = None) -> Demand:
         link = sum(timed.link_s[fetches])
         busy["storage"] += n * link
         busy["slots"] += n * (link + sum(timed.is_read[fetches]) * timed.latency_s)
-        busy["decompress"] += n * sum(timed.decompress_s[fetches])
+        busy["decompress"] += n * sum(map(mul, timed.decompress_s[fetches], timed.n_chunks[fetches]))
         busy["compute"] += n * sum(timed.compute_s[steps])
         n_bytes += n * sum(timed.link_bytes[fetches])
     servers = {"storage": 1, "slots": timed.queue_depth, "decompress": timed.n_workers, "compute": 1}

@@ -4,10 +4,12 @@ Stages of a fetch, in plan order: admission (gate, staging space, queue slot) â†
 A step computes when the previous step has computed and all its fetches are ready. A gate opens when the step
 ``1 + prefetch_depth`` before has computed, for routed experts when their router has. Staging is returned when the
 step has computed. Because latency is one constant, reads reach the link in order, so slots come free in order; the
-dispatcher hands fetches to the earliest free worker in plan order. The SimPy engine tells the same story in processes.
+dispatcher hands the chunks of a fetch to the earliest free workers in plan order. The SimPy engine tells the same story
+in processes.
 
 The loop uses only indexing and ``max``, so it runs on lists in CPython and, unchanged, compiled (``compiled.py``).
-When a pass repeats with the same relative state, all its further repetitions take the same time: they are filled in.
+When a pass repeats and leaves the state of a few passes ago, relative to its end, the run has entered a cycle: what
+follows is filled in.
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from simio.records.timed import TimedPlan
+
+#: States remembered in the search for a cycle.
+N_STATES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,31 +44,31 @@ def arguments(timed: TimedPlan) -> tuple[Any, ...]:
     """The first arguments of ``max_plus``, in order."""
     return (
         timed.order, timed.pass_step, timed.step_fetch, timed.compute_s, timed.router_back, timed.is_read,
-        timed.link_s, timed.decompress_s, timed.staging_bytes, timed.latency_s, timed.prefetch_depth,
+        timed.link_s, timed.decompress_s, timed.n_chunks, timed.staging_bytes, timed.latency_s, timed.prefetch_depth,
         timed.capacity_bytes, timed.queue_depth, timed.n_workers,
     )  # fmt: skip
 
 
 def workspace(timed: TimedPlan) -> list[float]:
-    """Zeros for everything that a pass leaves to the next: three clocks, slots, workers, recent step ends."""
-    return [0.0] * (3 + timed.queue_depth + timed.n_workers + timed.prefetch_depth + 1)
+    """Zeros for ``N_STATES`` times what a pass leaves to the next: clocks, slots, workers, step ends, staging."""
+    return [0.0] * (N_STATES * (3 + timed.queue_depth + timed.n_workers + timed.prefetch_depth + 1 + 2))
 
 
 def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one loop, compiled as it stands
-    order, pass_step, step_fetch, compute_s, router_back, is_read, link_s, decompress_s, staging_bytes,
-    latency_s, prefetch_depth, capacity_bytes, n_slots, n_workers, step_end, step_held, pass_end, before, settle,
+    order, pass_step, step_fetch, compute_s, router_back, is_read, link_s, decompress_s, n_chunks,
+    staging_bytes, latency_s, prefetch_depth, capacity_bytes, n_slots, n_workers, step_end, step_held, pass_end,
+    history, settle,
 ):  # fmt: skip
-    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held``, ``before`` are scratch."""
-    slot_free = before[:n_slots].copy()
-    worker_free = before[:n_workers].copy()  # kept sorted, earliest first
-    clock = before[:3].copy()  # admission, link, dispatcher
-    g = n_reads = released = in_use = lag = left = 0
-    computed = length = 0.0
+    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held``, ``history`` are scratch."""
+    slot_free = history[:n_slots].copy()
+    worker_free = history[:n_workers].copy()  # kept sorted, earliest first
+    clock = history[:3].copy()  # admission, link, dispatcher
+    g = n_reads = released = in_use = run = 0
+    computed = 0.0
     last = -1
     i = 0
     while i < len(order):
         p = order[i]
-        started = computed
         for s in range(pass_step[p], pass_step[p + 1]):
             gate = g - 1 - prefetch_depth
             if router_back[s] > 0:
@@ -87,33 +92,37 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
                     clock[0] = max(clock[0], slot_free[slot])
                     clock[1] = max(clock[1], clock[0] + latency_s) + link_s[f]
                     slot_free[slot] = arrived = clock[1]
-                if decompress_s[f] > 0.0:
+                ready = max(ready, arrived)
+                for _ in range(n_chunks[f]):
                     clock[2] = max(clock[2], arrived, worker_free[0])
-                    arrived = clock[2] + decompress_s[f]
+                    inflated = clock[2] + decompress_s[f]
                     w = 1
-                    while w < n_workers and worker_free[w] < arrived:
+                    while w < n_workers and worker_free[w] < inflated:
                         worker_free[w - 1] = worker_free[w]
                         w += 1
-                    worker_free[w - 1] = arrived
-                ready = max(ready, arrived)
+                    worker_free[w - 1] = inflated
+                    ready = max(ready, inflated)
             computed = ready + compute_s[s]
             step_end[g] = computed
             step_held[g] = held
             g += 1
         pass_end[i] = computed
         i += 1
-        # The same pass twice, equally long, leaving the same state behind: so will every further repetition.
-        repeats = p == last and lag == g - released and left == in_use
-        repeats = repeats and abs(computed - started - length) <= 1e-12 * length
-        last, lag, left, length = p, g - released, in_use, computed - started
+        run = run + 1 if p == last else 0
+        last = p
         oldest = step_end[max(0, g - 1 - prefetch_depth)]
-        steady = settle(before, clock, slot_free, n_reads, worker_free, step_end, g, computed, oldest, length)
-        if repeats and steady:
-            shift = 0.0
-            while i < len(order) and order[i] == p:
-                shift += length
-                pass_end[i] = computed + shift
-                i += 1
+        lags = g - released, in_use
+        cycle = settle(history, i, run, clock, slot_free, n_reads, worker_free, step_end, g, lags, computed, oldest)
+        n_same = 0
+        while cycle and i + n_same < len(order) and order[i + n_same] == p:
+            n_same += 1
+        if cycle and n_same >= cycle:
+            period = computed - pass_end[i - 1 - cycle]
+            n_fill = n_same // cycle * cycle
+            for k in range(i, i + n_fill):
+                pass_end[k] = pass_end[k - cycle] + period
+            shift = n_fill // cycle * period
+            i += n_fill
             computed += shift
             for k in range(3):
                 clock[k] += shift
@@ -121,20 +130,23 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
                 slot_free[k] += shift
             for k in range(n_workers):
                 worker_free[k] += shift
-            for k in range(min(released, g - 1 - prefetch_depth) if g > prefetch_depth else 0, g):
+            for k in range(max(0, min(released, g - 1 - prefetch_depth)), g):
                 step_end[k] += shift
 
 
 def settle(  # type: ignore[no-untyped-def]
-    before, clock, slot_free, n_reads, worker_free, step_end, g, computed, oldest, length
+    history, n_done, run, clock, slot_free, n_reads, worker_free, step_end, g, lags, computed, oldest
 ):
-    """Whether every clock stands where it stood one pass ago, relative to ``computed``; remembers it in ``before``.
+    """How many passes ago every clock stood where it stands now, relative to ``computed``; 0 if it never did.
 
-    Nothing earlier than ``oldest`` can delay a later fetch, so earlier times count as ``oldest``.
+    ``history`` is a ring of the last ``N_STATES`` states; ``run`` earlier passes were the same as this one. Nothing
+    earlier than ``oldest`` can delay a later fetch, so earlier times count as ``oldest``. Max-plus systems settle into
+    cycles: three workers and four chunks a pass repeat after three passes, not after one.
     """
     n_slots, n_workers = len(slot_free), len(worker_free)
-    same = True
-    for k in range(len(before)):
+    width = len(history) // N_STATES
+    here = n_done % N_STATES * width
+    for k in range(width - 2):
         if k < 3:
             value = clock[k]
         elif k < 3 + n_slots:
@@ -143,8 +155,15 @@ def settle(  # type: ignore[no-untyped-def]
             value = worker_free[k - 3 - n_slots]
         else:
             value = step_end[max(0, g - 1 - (k - 3 - n_slots - n_workers))]
-        value = max(value, oldest) - computed
-        if abs(value - before[k]) > 1e-12 * length:
-            same = False
-        before[k] = value
-    return same
+        history[here + k] = max(value, oldest) - computed
+    history[here + width - 2] = lags[0]
+    history[here + width - 1] = lags[1]
+    tolerance = 1e-13 * computed
+    for cycle in range(1, min(run, N_STATES - 1) + 1):
+        there = (n_done - cycle) % N_STATES * width
+        k = 0
+        while k < width and abs(history[here + k] - history[there + k]) <= tolerance:
+            k += 1
+        if k == width:
+            return cycle
+    return 0

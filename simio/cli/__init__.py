@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 
 import typer
@@ -18,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
@@ -35,8 +37,13 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; every error a user can cause is one message on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without × or µ still gets its answer
     try:
         code = app(standalone_mode=False)
+        if code == 130:
+            raise KeyboardInterrupt
     except SimioError as error:
         code = _fail(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
@@ -54,6 +61,9 @@ def _usage_error(error: Exception) -> int:
     show = getattr(error, "format_message", None)
     if show is None:
         raise error
+    if show().startswith("Usage:"):  # nothing was asked: the help
+        print(show(), file=sys.stderr)
+        return 2
     context = getattr(error, "ctx", None)
     path = context.command_path if context else "simio"
     return _fail(show(), f"see `{path} --help`", 2)

@@ -1,15 +1,17 @@
-"""How commands print: JSON with stable keys, progress bars, files that are written whole or not at all."""
+"""What commands share: JSON with stable keys, progress bars, outputs checked before the work."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from simio.errors import MissingPackageError, UsageError, WriteError
 
 
 def print_json(table: Any) -> None:
@@ -17,17 +19,30 @@ def print_json(table: Any) -> None:
     print(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` through a temporary file beside it and a rename."""
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+def check_output(path: str | None, needs: str = "") -> None:
+    """Refuse an output that cannot be written, or whose package is missing, before the work and not after it."""
+    if path is None:
+        return
+    if not path or Path(path).is_dir():
+        raise UsageError(f"'{path}' is not a file to write", "name a file")
+    folder = Path(path).resolve().parent
+    if not folder.is_dir():
+        raise UsageError(f"{path}: no such directory", f"create it: mkdir -p {Path(path).parent}")
+    if not os.access(folder, os.W_OK):
+        raise WriteError(f"{path}: no permission to write in {folder}", "choose another place")
+    if needs and find_spec(needs) is None:
+        raise MissingPackageError(f"{path} needs the package '{needs}', which is not installed", f"pip install {needs}")
+
+
+def share(text: str, option: str) -> float:
+    """``'50%'`` → 0.5; raises ``UsageError`` for anything that is no percentage between 0 and 100."""
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+        value = float(text.removesuffix("%")) / 100
+    except ValueError:
+        value = -1.0
+    if not text.endswith("%") or not 0 <= value <= 1:
+        raise UsageError(f"{option} '{text}' is not a share between 0% and 100%", "write for example 50%")
+    return value
 
 
 @contextmanager

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import print_json, progress, write_whole
+from simio.cli.output import check_output, print_json, progress, share
 from simio.errors import UsageError
+from simio.paths import write_whole
 from simio.units import format_bytes, format_s, parse_bytes
 
 if TYPE_CHECKING:
@@ -74,11 +75,15 @@ def predict(
     options |= {field: parse_bytes(text, option) for field, (option, text) in sizes.items() if text is not None}
     options |= _pin(pin)
     scenario = _scenario(scenario_file, {name: value for name, value in options.items() if value is not None})
-    _check_writable(report, save_scenario)
+    check_output(report, needs="plotly")
+    check_output(save_scenario)
     from simio.predict import predict as run
 
-    with progress("profiling a sample") as reporter:
-        prediction = run(scenario, full_check=check == "full", progress=reporter)
+    try:
+        with progress("profiling a sample") as reporter:
+            prediction = run(scenario, full_check=check == "full", progress=reporter)
+    except UsageError as error:
+        raise UsageError(_in_options(error.message), error.hint) from None
     if save_scenario:
         save(scenario, Path(save_scenario))
     if report:
@@ -100,11 +105,11 @@ def _pin(text: str | None) -> dict[str, Any]:
     if text is None:
         return {}
     if text.endswith("%"):
-        try:
-            return {"pinned_fraction": float(text[:-1]) / 100}
-        except ValueError:
-            raise UsageError(f"--pin '{text}' is not a share", "write for example 50% or 2GB") from None
-    return {"pinned_bytes": parse_bytes(text, "--pin")}
+        return {"pinned_fraction": share(text, "--pin")}
+    try:
+        return {"pinned_bytes": parse_bytes(text, "--pin")}
+    except UsageError as error:
+        raise UsageError(error.message, "write for example 50% or 2GB") from None
 
 
 def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
@@ -122,22 +127,30 @@ def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
     for name, example in (("device", "pixel8"), ("model", "llama-3.2-3b:q4_k_m")):
         if name not in options and name not in saved:
             raise UsageError(f"no --{name}", f"for example --{name} {example}")
-    base = Scenario.from_json(saved | {k: options[k] for k in ("device", "model") if k in options}, path or "options")
-    return replace(base, **options)
+    if {"pinned_bytes", "pinned_fraction"} & set(options):
+        saved = {k: v for k, v in saved.items() if k not in ("pinned_bytes", "pinned_fraction")}
+    try:
+        return Scenario.from_json(saved | options, path or "options")
+    except UsageError as error:
+        raise UsageError(error.message if path else _in_options(error.message), error.hint) from None
 
 
-def _check_writable(*paths: str | None) -> None:
-    """Fail before the work, not after it."""
-    for path in paths:
-        if path is not None and not Path(path).absolute().parent.is_dir():
-            raise UsageError(f"{path}: no such directory", f"create it: mkdir -p {Path(path).parent}")
+def _in_options(message: str) -> str:
+    """Field names of a scenario as the options they come from."""
+    from simio.predict.command import OPTIONS
+
+    return re.sub(r"\b[a-z]+_[a-z_]+\b|^\w+(?= is )", lambda word: OPTIONS.get(word[0], word[0]), message)
 
 
 def save(scenario: Scenario, path: Path) -> None:
-    """Write ``scenario`` as TOML; ``simio predict PATH`` repeats the result bit for bit."""
+    """Write ``scenario`` as TOML; ``simio predict PATH`` repeats the result bit for bit, from any directory."""
     import tomli_w
 
-    write_whole(path, tomli_w.dumps(scenario.to_json()))
+    table = scenario.to_json()
+    for name in ("device", "model"):
+        if Path(table[name]).exists():
+            table[name] = str(Path(table[name]).absolute())
+    write_whole(path, tomli_w.dumps(table))
 
 
 def describe(p: Prediction) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simio.cli.output import print_json, progress
+from simio.cli.output import check_output, print_json, progress, share
 from simio.errors import UsageError
 from simio.units import format_bytes, parse_bytes
 
@@ -15,7 +15,7 @@ from simio.units import format_bytes, parse_bytes
 def profile(
     model: Annotated[str, typer.Argument(help="Model file or directory.")],
     codec: Annotated[str, typer.Option(help="lz4:1, zstd:1, brotli:5, byteplane(zstd:1), fields(zstd:1) …")] = "zstd:1",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Where to store the profile (.json).")] = None,
+    output: Annotated[str | None, typer.Option("-o", "--output", help="Where to store the profile (.json).")] = None,
     sample: Annotated[str | None, typer.Option(help="Profile a stratified sample, e.g. 1%.")] = None,
     chunk_size: Annotated[str, typer.Option(help="Unit compressed.")] = "1MiB",
     workers: Annotated[int | None, typer.Option(help="Threads [all cores].")] = None,
@@ -27,9 +27,10 @@ def profile(
 
     Example: simio profile model.gguf --codec zstd:1 -o model.simio.json
     """
-    share = _share(sample)
-    if output is not None and not output.absolute().parent.is_dir():
-        raise UsageError(f"{output}: no such directory", f"create it: mkdir -p {output.parent}")
+    sampled = None if sample is None else share(sample, "--sample")
+    if sampled == 0:
+        raise UsageError("--sample 0% profiles nothing", "write for example 1%")
+    check_output(output)
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}", "give at least 1")
     from simio import codecs
@@ -47,14 +48,14 @@ def profile(
             open_model(model),
             chosen,
             chunk_bytes=chunk_bytes,
-            sample=share,
+            sample=sampled,
             seed=seed,
             n_workers=workers,
             progress=reporter,
             cache=None if no_cache else ProfileCache.default(),
         )
     if output is not None:
-        save(result, output)
+        save(result, Path(output))
     entropy = sum(t.entropy_bits_per_byte * sum(t.raw_bytes) for t in result.tensors) / max(1, result.raw_bytes)
     rate = result.decompress
     table = {
@@ -70,7 +71,7 @@ def profile(
         "decompress_bytes_per_s": rate and {"median": rate.median_bytes_per_s, "low": rate.low_bytes_per_s,
                                             "high": rate.high_bytes_per_s, "n": rate.n},
         "host": result.host and {"cpu": result.host.cpu, "library": result.host.library, "date": result.host.date},
-        "output": str(output) if output else None,
+        "output": output,
     }  # fmt: skip
     if as_json:
         print_json(table)
@@ -86,15 +87,3 @@ def profile(
         print(f"  decompresses {median}/s per thread (quartiles {low}/s – {high}/s, n = {rate.n})")
     if output:
         print(f"  stored in {output}")
-
-
-def _share(text: str | None) -> float | None:
-    if text is None:
-        return None
-    try:
-        value = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    except ValueError:
-        raise UsageError(f"--sample '{text}' is not a share", "write for example 1%") from None
-    if not 0 < value <= 1:
-        raise UsageError(f"--sample {text} is not between 0 and 100 %", "write for example 1%")
-    return value

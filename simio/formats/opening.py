@@ -31,7 +31,7 @@ def open_model(path: str | Path) -> Model:
     Raises ``ModelFileError`` (what is wrong, where, what to do) for a path that is missing, empty, damaged, ambiguous
     or of no known format.
     """
-    path = Path(path).expanduser()
+    path = Path(path)
     try:
         model: Model = _reader(path).open(path.absolute())
     except OSError as error:

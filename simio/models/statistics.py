@@ -110,7 +110,19 @@ def profile_from_statistics(model: Model, codec_name: str, chunk_bytes: int) -> 
     if chunk_bytes < 1:
         raise UsageError(f"chunks of {chunk_bytes} bytes", "give a positive size such as 1MiB")
     tensors = tuple(_compressed(tensor, codec_name, chunk_bytes) for tensor in model.tensors)
-    return CodecProfile(model, codec_name, chunk_bytes, "statistics", tensors, decompress=None, host=None)
+    bounds = _ratio_bounds(model, codec_name) if codec_name != "raw" else None
+    return CodecProfile(model, codec_name, chunk_bytes, "statistics", tensors, None, None, ratio_interval=bounds)
+
+
+def _ratio_bounds(model: Model, codec_name: str) -> tuple[float, float]:
+    """Ratio of the whole model if every tensor were at the 10th, or at the 90th, percentile of its statistics."""
+    raw = low = high = 0.0
+    for tensor in model.tensors:
+        found = compression_of(tensor.dtype, tensor.role, codec_name)
+        raw += tensor.n_bytes
+        low += tensor.n_bytes / max(1.0, found.ratio_low)
+        high += tensor.n_bytes / max(1.0, found.ratio_high)
+    return (raw / low, raw / high) if raw else (1.0, 1.0)
 
 
 def relative_rate(model: Model, codec_name: str) -> float:

@@ -6,6 +6,7 @@ The scenario must be complete (``predict.resolve`` fills what the user left open
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import inf
 
 from simio import registry
@@ -14,12 +15,16 @@ from simio.errors import UsageError
 from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
-from simio.plan.residency import InRam, MappedFile, Streamed
+from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
 from simio.plan.routing import draw_routing, union
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Plan, RamUse
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
+
+#: Defaults of what the user may leave open: large enough for any flash measured here, and double buffering.
+READ_BYTES = 4 * 1024**2
+PREFETCH_DEPTH = 1
 
 
 def build(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
@@ -40,10 +45,11 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, re
         "keeping all the weights in RAM",
         "use --runtime stream or mmap, or a smaller quantization",
     )
-    loader = Streamed(layout, _policy("none", 0), False, 1.0, inf, False, scenario.read_bytes)
-    experts = [_load_experts(b, scenario.read_bytes) for b in layout.blocks if isinstance(b, ExpertLayer)]
-    row = (Fetch(layout.looked_up_bytes, max(1, -(-layout.looked_up_bytes // scenario.read_bytes)), 0, 0, 0),)
-    load = [row if layout.looked_up_bytes else (), *loader.load(), *experts]
+    loader = Streamed(layout, _policy("none", 0), False, 1.0, inf, False, _read_bytes(scenario))
+    experts = [load_experts(b, _read_bytes(scenario)) for b in layout.blocks if isinstance(b, ExpertLayer)]
+    tables = layout.looked_up_bytes
+    table = Fetch(tables, -(-tables // _read_bytes(scenario)), 0, 0, 0, 0, sequential=True)
+    load = [(table,) if tables else (), *loader.load(), *experts]
     residency = InRam()
     passes = _walk(scenario, layout, architecture, residency, load)
     return _plan(scenario, passes, ram, staging_bytes=0)
@@ -62,15 +68,17 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_a
     fits = mapped <= page_cache_bytes
     residency = MappedFile(layout, _policy("lru", page_cache_bytes), read_ahead_bytes, fits)
     load = [residency.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
-    load += [
-        residency.experts(i, b, tuple(range(b.n_experts)))
-        for i, b in enumerate(layout.blocks)
-        if isinstance(b, ExpertLayer)
-    ]
+    load += [_fault_in_experts(residency, i, b) for i, b in enumerate(layout.blocks) if isinstance(b, ExpertLayer)]
     passes = _walk(scenario, layout, architecture, residency, load)
     ram = _ram(scenario, architecture, weights=min(mapped, page_cache_bytes))
-    notes = () if fits else (_PAST_RAM,)
-    return _plan(scenario, passes, ram, 0, notes, request_bytes=read_ahead_bytes)
+    plan = _plan(scenario, passes, ram, 0, request_bytes=read_ahead_bytes)
+    return replace(plan, notes=(_PAST_RAM,)) if plan.hit_ratio < 0.01 else plan
+
+
+def _fault_in_experts(residency: MappedFile, index: int, layer: ExpertLayer) -> tuple[Fetch, ...]:
+    """Warming up touches every expert, in file order."""
+    missing = residency.experts(index, layer, tuple(range(layer.n_experts)))
+    return tuple(replace(fetch, sequential=True) for expert in missing for fetch in expert)
 
 
 _PAST_RAM = (
@@ -86,29 +94,49 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, read
     staging = _staging(scenario, layout, free)
     ratio = _stored_ratio(layout) if compressed else 1.0
     pinnable = layout.dense_bytes * ratio
-    fraction = _pinned_fraction(scenario, pinnable, free - staging)
-    spare = max(0, int(free - staging - fraction * pinnable))
     has_experts = layout.expert_bytes > 0
     policy = scenario.cache_policy or ("lru" if has_experts or scenario.cache_bytes else "none")
+    fraction = _pinned_fraction(scenario, pinnable, free - staging, leaves_cache=not has_experts and policy != "none")
+    cache = _policy(policy, 0)
+    residency = Streamed(layout, cache, not has_experts, fraction, free - staging, compressed, _read_bytes(scenario))
+    spare = free - staging - residency.pinned_ram_bytes
     cache_bytes = 0 if policy == "none" else spare if scenario.cache_bytes is None else scenario.cache_bytes
     require(cache_bytes, spare, f"a weight cache of {format_bytes(cache_bytes)}", "use a smaller --cache-size or --pin")
-    cache = _policy(policy, cache_bytes)
-    residency = Streamed(layout, cache, not has_experts, fraction, free - staging, compressed, scenario.read_bytes)
+    residency.cache = _policy(policy, cache_bytes)
     passes = _walk(scenario, layout, architecture, residency, residency.load())
-    held = residency.pinned_ram_bytes + min(cache_bytes, layout.expert_bytes if has_experts else layout.dense_bytes)
-    ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)
-    notes = _cache_guard(layout, scenario, cache_bytes) if policy != "none" else ()
+    cached = min(cache_bytes, layout.expert_bytes if has_experts else residency.unpinned_bytes)
+    ram = RamUse(residency.pinned_ram_bytes + cached, staging, base.kv_cache, base.buffers, base.budget)
+    cycle = residency.unpinned_bytes + _expert_cycle(layout, scenario, ratio)
+    notes = (_small_cache(cache_bytes, cycle),) if policy != "none" and cache_bytes < cycle else ()
     return _plan(scenario, passes, ram, staging, notes)
 
 
-def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int) -> float:
-    """Share of the dense weights to pin: as asked, which must fit, or as much as is free."""
+def _expert_cycle(layout: Layout, scenario: Scenario, ratio: float) -> int:
+    """Bytes of experts one token uses, as the cache would hold them."""
+    experts = (b.raw_bytes for b in layout.blocks if isinstance(b, ExpertLayer))
+    return round(sum(experts) * (scenario.top_k or 0) * ratio)
+
+
+def _small_cache(cache_bytes: int, cycle_bytes: int) -> str:
+    return (
+        f"the weight cache ({format_bytes(cache_bytes)}) is below one token cycle ({format_bytes(cycle_bytes)}): "
+        "expect 0 % hits in it"
+    )
+
+
+def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int, leaves_cache: bool) -> float:
+    """Share of the dense weights to pin: as asked, which must fit, or as much as is free beside the cache asked for.
+
+    ``leaves_cache``: dense weights are to be cached; without a size the cache gets all that is free.
+    """
     if scenario.pinned_fraction is not None:
         wanted = scenario.pinned_fraction * pinnable_bytes
     elif scenario.pinned_bytes is not None:
         wanted = min(float(scenario.pinned_bytes), pinnable_bytes)
+    elif leaves_cache and scenario.cache_bytes is None:
+        wanted = 0.0
     else:
-        wanted = min(float(max(0, free_bytes)), pinnable_bytes)
+        wanted = min(max(0.0, free_bytes - (scenario.cache_bytes or 0)), pinnable_bytes)
     require(wanted, free_bytes, "pinning beside the staging", "pin less, or give more --ram")
     return wanted / max(1.0, pinnable_bytes)
 
@@ -122,29 +150,18 @@ def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
         require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
         require(scenario.staging_bytes, free, "staging", "lower --staging or give more --ram")
         return scenario.staging_bytes
-    return max(most + row, min((scenario.prefetch_depth + 1) * (most + row), free // 4))
+    return max(most + row, min((_prefetch(scenario) + 1) * (most + row), free // 4))
 
 
 def _step_staging(block: Slab | ExpertLayer) -> int:
     """Most staging one step of ``block`` can hold: what is read plus what it decompresses to."""
     one = sum(c.stored_bytes + (c.raw_bytes if c.is_compressed else 0) for c in block.chunks)
-    return one if isinstance(block, Slab) else one * max(1, SLAB_BYTES // max(1, block.raw_bytes))
+    return one if isinstance(block, Slab) else one * min(block.n_experts, max(1, SLAB_BYTES // max(1, block.raw_bytes)))
 
 
 def _stored_ratio(layout: Layout) -> float:
     chunks = [c for b in layout.blocks if isinstance(b, Slab) for c in b.chunks]
     return sum(c.stored_bytes for c in chunks) / max(1, sum(c.raw_bytes for c in chunks))
-
-
-def _cache_guard(layout: Layout, scenario: Scenario, cache_bytes: int) -> tuple[str, ...]:
-    """Warn when the cache is below what one token touches: LRU then hits (almost) nothing."""
-    top_k = scenario.top_k or 0
-    cycle = sum(b.raw_bytes * top_k for b in layout.blocks if isinstance(b, ExpertLayer)) or layout.dense_bytes
-    if cache_bytes >= cycle:
-        return ()
-    return (
-        f"this cache ({format_bytes(cache_bytes)}) is below one token cycle ({format_bytes(cycle)}): expect 0 % hits",
-    )
 
 
 def _walk(
@@ -159,13 +176,13 @@ def _walk(
     top_k = scenario.top_k or 0
     routing: list[Routing] = [[] for _ in range(scenario.prompt_tokens + scenario.n_tokens)]
     if n_expert_layers:
-        n_experts = max(b.n_experts for b in layout.blocks if isinstance(b, ExpertLayer))
-        routing = draw_routing(n_expert_layers, n_experts, top_k, len(routing), scenario.seed)
+        routing = draw_routing(n_expert_layers, layout.n_experts, top_k, len(routing), scenario.seed)
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, top_k)
     passes.load(load)
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
-        passes.prefill(residency, first, batch, union(routing[first : first + batch]))
+        is_last = first + batch == scenario.prompt_tokens
+        passes.prefill(residency, first, batch, union(routing[first : first + batch]), is_last)
     for token in range(scenario.n_tokens - 1):
         position = scenario.prompt_tokens + token
         passes.decode(residency, position, routing[position])
@@ -184,16 +201,23 @@ def _plan(
         runtime=scenario.runtime,
         passes=tuple(passes.passes),
         order=tuple(passes.order),
-        prefetch_depth=1 if scenario.runtime == "mmap" else scenario.prefetch_depth,
+        prefetch_depth=1 if scenario.runtime == "mmap" else _prefetch(scenario),
         staging_bytes=staging_bytes,
         queue_depth=1 if scenario.runtime == "mmap" else scenario.queue_depth or 1,
         n_workers=scenario.n_workers or 1,
         n_threads=scenario.n_threads or 1,
-        request_bytes=request_bytes or scenario.read_bytes,
-        sequential=not passes.has_experts,
+        request_bytes=request_bytes or _read_bytes(scenario),
         ram=ram,
         notes=notes,
     )
+
+
+def _read_bytes(scenario: Scenario) -> int:
+    return scenario.read_bytes or READ_BYTES
+
+
+def _prefetch(scenario: Scenario) -> int:
+    return PREFETCH_DEPTH if scenario.prefetch_depth is None else scenario.prefetch_depth
 
 
 def _ram(scenario: Scenario, architecture: Architecture, weights: int) -> RamUse:
@@ -204,13 +228,6 @@ def _ram(scenario: Scenario, architecture: Architecture, weights: int) -> RamUse
 def _policy(name: str, capacity_bytes: int) -> CachePolicy:
     policy: CachePolicy = registry.get("cache_policies", name)(capacity_bytes)
     return policy
-
-
-def _load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:
-    """All experts of a layer, read once, compressed or not."""
-    stored = sum(c.stored_bytes for c in layer.chunks) * layer.n_experts
-    inflated = sum(c.raw_bytes for c in layer.chunks if c.is_compressed) * layer.n_experts
-    return (Fetch(stored, -(-stored // read_bytes), layer.raw_bytes * layer.n_experts, inflated, 0),)
 
 
 _PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, int], Plan]] = {

@@ -45,6 +45,7 @@ class Slab:
     weight_bytes: tuple[tuple[str, int], ...]  # kernel class, raw bytes
     weights: tuple[tuple[str, int], ...]  # kernel class, number of weights
     raw_bytes: int  # decompressed
+    is_head: bool  # multiplied only where a next token is wanted
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,11 @@ class Layout:
     expert_bytes: int  # raw bytes of all routed experts
 
     @property
+    def n_experts(self) -> int:
+        """Routed experts of a layer; 0 for a dense model."""
+        return max((b.n_experts for b in self.blocks if isinstance(b, ExpertLayer)), default=0)
+
+    @property
     def raw_bytes(self) -> int:
         """All the weights, decompressed."""
         return self.dense_bytes + self.expert_bytes + self.looked_up_bytes
@@ -92,7 +98,9 @@ def lay_out(profile: CodecProfile) -> Layout:
         (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
     blocks: list[Slab | ExpertLayer] = []
     for layer in sorted({*dense, *experts}):
-        blocks += _slabs(layer, "head" if layer == last else f"layer {layer}", dense.get(layer, []), compression)
+        blocks += _slabs(
+            layer, "head" if layer == last and last else f"layer {layer}", dense.get(layer, []), compression
+        )
         if layer in experts:
             blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
     row = sum(t.n_bytes // max(1, t.shape[0]) for t in looked_up)
@@ -136,7 +144,7 @@ class _OpenSlab:
     def close(self, layer: int, label: str) -> Slab:
         """The finished slab."""
         by_class = _items(self.bytes_by_class), _items(self.weights_by_class)
-        return Slab(layer, label, tuple(self.chunks), *by_class, self.raw_bytes)
+        return Slab(layer, label, tuple(self.chunks), *by_class, self.raw_bytes, label.startswith("head"))
 
 
 def _idle_names(model: Model) -> set[str]:

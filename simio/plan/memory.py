@@ -35,6 +35,5 @@ def buffer_bytes(scenario: Scenario, architecture: Architecture) -> int:
 def require(needed_bytes: float, available_bytes: float, what: str, hint: str) -> None:
     """Raise ``InfeasibleError`` when ``what`` does not fit."""
     if needed_bytes > available_bytes:
-        raise InfeasibleError(
-            f"{what} needs {format_bytes(needed_bytes)} of RAM, {format_bytes(max(0.0, available_bytes))} is left", hint
-        )
+        short = format_bytes(needed_bytes - max(0.0, available_bytes))
+        raise InfeasibleError(f"{what} needs {format_bytes(needed_bytes)} of RAM, {short} more than is left", hint)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, cast
 
 from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import padded_context
+from simio.plan.residency import ExpertFetches
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Pass, Step
 
-#: What must be fetched, the embedding row first and then block by block, and the experts chosen in each block.
-Decisions = tuple[list[tuple[Fetch, ...]], list[tuple[int, ...]]]
+#: What one block needs: a slab's fetches, or those of every expert chosen.
+Needs = tuple[Fetch, ...] | ExpertFetches
+
+#: The embedding rows, and then block by block what must be fetched.
+Decisions = tuple[tuple[Fetch, ...], list[Needs]]
 
 Routing = list[tuple[int, ...]]  # experts per expert layer
 
@@ -23,13 +27,27 @@ class Residency(Protocol):
         """What must be fetched before ``slab`` (block number ``index``) can be multiplied."""
         ...
 
-    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
-        """What must be fetched before the ``chosen`` experts can be multiplied."""
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> ExpertFetches:
+        """What each of the ``chosen`` experts needs before it can be multiplied."""
         ...
 
-    def row(self) -> tuple[Fetch, ...]:
-        """The embedding row of one token."""
+    def rows(self, n: int) -> tuple[Fetch, ...]:
+        """The embedding rows of ``n`` tokens."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """``n_tokens`` tokens after ``first`` earlier ones; ``wants_token``: the output head is needed."""
+
+    first: int
+    n_tokens: int
+    wants_token: bool
+
+    @property
+    def context(self) -> int:
+        """KV cells attended, padded."""
+        return padded_context(self.first + self.n_tokens)
 
 
 @dataclass(slots=True)
@@ -46,19 +64,13 @@ class Passes:
     _last_ids: list[int] = field(default_factory=list)
     _settled: Decisions | None = None  # of every token to come: dense tokens whose last two scans hit alike
 
-    @property
-    def has_experts(self) -> bool:
-        """Whether reads jump to the experts a router chooses, instead of following the file."""
-        return any(isinstance(block, ExpertLayer) for block in self.layout.blocks)
-
     def decode(self, residency: Residency, position: int, routing: Routing) -> None:
         """Append one decoded token at context ``position``."""
-        context = padded_context(position + 1)
-        self._append("decode", residency, routing, context, n_tokens=1, first=position)
+        self._append("decode", residency, routing, _Batch(position, 1, wants_token=True))
 
-    def prefill(self, residency: Residency, first: int, n_tokens: int, routing: Routing) -> None:
-        """Append one batch of ``n_tokens`` prompt tokens after ``first`` earlier ones."""
-        self._append("prefill", residency, routing, padded_context(first + n_tokens), n_tokens, first)
+    def prefill(self, residency: Residency, first: int, n_tokens: int, routing: Routing, is_last: bool) -> None:
+        """Append one batch of ``n_tokens`` prompt tokens after ``first`` earlier ones; the last one yields a token."""
+        self._append("prefill", residency, routing, _Batch(first, n_tokens, is_last))
 
     def load(self, fetches: list[tuple[Fetch, ...]]) -> None:
         """Append a loading pass: per block what is read before the first token. Nothing is computed."""
@@ -67,82 +79,60 @@ class Passes:
             self.order.append(len(self.passes))
             self.passes.append(Pass("load", steps))
 
-    def _append(
-        self, kind: str, residency: Residency, routing: Routing, context: int, n_tokens: int, first: int
-    ) -> None:
-        fetches, picks = self._settled or self._decide(residency, routing)
+    def _append(self, kind: str, residency: Residency, routing: Routing, batch: _Batch) -> None:
+        rows, needs = self._settled or self._decide(residency, routing, batch)
         if kind == "decode" and not routing and self._settled is None:
-            ids = list(map(id, fetches))
+            ids = list(map(id, needs))
             if ids == self._last_ids:
-                self._settled = fetches, picks
+                self._settled = rows, needs
             self._last_ids = ids
-        batch = (n_tokens, first) if kind == "prefill" else ()
-        key = (kind, context, batch, tuple(map(len, picks)), tuple(map(id, fetches)))
+        shape = batch if kind == "prefill" else batch.context
+        key = (kind, shape, id(rows), tuple(map(id, needs)))
         if key not in self._seen:
             self._seen[key] = len(self.passes)
-            self.passes.append(Pass(kind, self._steps(kind, picks, fetches, context, n_tokens, first)))
+            steps = [s for i, n in enumerate(needs) for s in self._steps(kind, i, n, batch, rows if i == 0 else ())]
+            self.passes.append(Pass(kind, tuple(steps)))
         self.order.append(self._seen[key])
 
-    def _decide(self, residency: Residency, routing: Routing) -> Decisions:
+    def _decide(self, residency: Residency, routing: Routing, batch: _Batch) -> Decisions:
         chosen = iter(routing)
-        picks: list[tuple[int, ...]] = []
-        fetches = [residency.row()]
+        needs: list[Needs] = []
         for index, block in enumerate(self.layout.blocks):
-            if isinstance(block, Slab):
-                picks.append(())
-                fetches.append(residency.slab(index, block))
-            else:
-                picks.append(next(chosen))
-                fetches.append(residency.experts(index, block, picks[-1]))
-        return fetches, picks
-
-    def _steps(
-        self,
-        kind: str,
-        picks: list[tuple[int, ...]],
-        fetches: list[tuple[Fetch, ...]],
-        context: int,
-        n_tokens: int,
-        first: int,
-    ) -> tuple[Step, ...]:
-        steps: list[Step] = []
-        attended: set[int] = set()
-        batch = n_tokens if kind == "prefill" else 0
-        for index, (block, pick) in enumerate(zip(self.layout.blocks, picks, strict=True)):
-            needed = fetches[index + 1]
             if isinstance(block, ExpertLayer):
-                steps += self._expert_steps(block, len(pick), needed, batch)
-                continue
-            is_head = block.layer >= self.architecture.n_layers
-            flop = [(kernel, 2.0 * n * (1 if is_head else batch)) for kernel, n in block.weights] if batch else []
-            kv = 0.0
-            opens_layer = block.layer not in attended
-            if opens_layer and not is_head:
-                kv = self._kv_bytes(block.layer, context)
-                if batch:
-                    flop.append(("f16", self._attention_flop(first, n_tokens)))
-            attended.add(block.layer)
-            if index == 0:
-                needed = fetches[0] + needed
-            steps.append(
-                Step(block.layer, block.label, block.weight_bytes, kv, tuple(flop), int(opens_layer), 0, needed)
-            )
-        return tuple(steps)
+                needs.append(residency.experts(index, block, next(chosen)))
+            elif batch.wants_token or not block.is_head:
+                needs.append(residency.slab(index, block))
+        return residency.rows(batch.n_tokens), needs
 
-    def _expert_steps(self, layer: ExpertLayer, n: int, fetches: tuple[Fetch, ...], batch: int) -> list[Step]:
-        """The chosen experts, in groups of at most a slab, each gated by the router."""
-        if n == 0:
-            return []
+    def _steps(self, kind: str, index: int, needs: Needs, batch: _Batch, rows: tuple[Fetch, ...]) -> list[Step]:
+        """The steps of one block."""
+        block = self.layout.blocks[index]
+        is_batch = kind == "prefill"
+        if isinstance(block, ExpertLayer):
+            return self._expert_steps(block, cast(ExpertFetches, needs), batch.n_tokens if is_batch else 0)
+        opens_layer = index == 0 or self.layout.blocks[index - 1].layer != block.layer
+        kv = self._kv_bytes(block.layer, batch.context) if opens_layer and not block.is_head else 0.0
+        flop: list[tuple[str, float]] = []
+        if is_batch:
+            n_tokens = 1 if block.is_head else batch.n_tokens
+            flop = [(kernel, 2.0 * n * n_tokens) for kernel, n in block.weights]
+            if kv and self.architecture.kv_layers[block.layer].n_values:
+                flop.append(("f16", self._attention_flop(block.layer, batch)))
+        fetches = rows + cast(tuple[Fetch, ...], needs)
+        return [Step(block.layer, block.label, block.weight_bytes, kv, tuple(flop), int(opens_layer), 0, fetches)]
+
+    def _expert_steps(self, layer: ExpertLayer, needs: ExpertFetches, n_tokens: int) -> list[Step]:
+        """The chosen experts, in groups of at most a slab, each gated by the router. ``n_tokens``: 0 in decode."""
         per_group = max(1, SLAB_BYTES // max(1, layer.raw_bytes))
-        n_groups = -(-n // per_group)
-        share = batch * self.top_k / n  # tokens that use each expert read
+        share = n_tokens * self.top_k / max(1, len(needs))  # tokens that use each expert read
         steps = []
-        for group in range(n_groups):
-            size = min(per_group, n - group * per_group)
-            bytes_ = tuple((kernel, b * size) for kernel, b in layer.weight_bytes)
-            flop = tuple((kernel, 2.0 * w * size * share) for kernel, w in layer.weights) if batch else ()
-            part = fetches[len(fetches) * group // n_groups : len(fetches) * (group + 1) // n_groups]
-            steps.append(Step(layer.layer, f"experts {layer.layer}", bytes_, 0.0, flop, 0, group + 1, part))
+        for number, start in enumerate(range(0, len(needs), per_group)):
+            group = needs[start : start + per_group]
+            n = len(group)
+            bytes_ = tuple((kernel, b * n) for kernel, b in layer.weight_bytes)
+            flop = tuple((kernel, 2.0 * w * n * share) for kernel, w in layer.weights) if n_tokens else ()
+            fetches = tuple(fetch for expert in group for fetch in expert)
+            steps.append(Step(layer.layer, f"experts {layer.layer}", bytes_, 0.0, flop, 0, number + 1, fetches))
         return steps
 
     def _kv_bytes(self, layer: int, context: int) -> float:
@@ -153,7 +143,14 @@ class Passes:
         cells = context if kv.window is None else min(context, padded_context(kv.window))
         return kv.n_values * cells * self.kv_bytes_per_value + 2 * kv.fixed_bytes
 
-    def _attention_flop(self, first: int, n_tokens: int) -> float:
-        """Scores and weighted sum of causal attention: ``4 · n_heads · head_dim · Σ positions``, one layer."""
-        last = first + n_tokens
-        return 2.0 * self.architecture.n_heads * self.architecture.head_dim * (last**2 - first**2)
+    def _attention_flop(self, layer: int, batch: _Batch) -> float:
+        """Scores and weighted sum of causal attention in one layer: ``4 · n_heads · head_dim · Σ positions attended``.
+
+        Positions are those before each token, at most the layer's window.
+        """
+        window = self.architecture.kv_layers[layer].window
+        last = batch.first + batch.n_tokens
+        attended = (last**2 - batch.first**2) / 2
+        if window is not None:
+            attended = min(attended, float(window * batch.n_tokens))
+        return 4.0 * self.architecture.n_heads * self.architecture.head_dim * attended

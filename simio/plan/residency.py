@@ -9,6 +9,9 @@ from simio.cache.base import CachePolicy
 from simio.plan.layout import ALIGN_BYTES, Chunk, ExpertLayer, Layout, Slab
 from simio.records.plan import Fetch
 
+#: What each chosen expert needs.
+ExpertFetches = tuple[tuple[Fetch, ...], ...]
+
 
 class InRam:
     """Everything is in RAM, as it will be multiplied."""
@@ -17,13 +20,16 @@ class InRam:
         """Nothing to fetch."""
         return ()
 
-    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> ExpertFetches:
+        """Nothing to fetch."""
+        return _NOTHING.setdefault(len(chosen), ((),) * len(chosen))
+
+    def rows(self, n: int) -> tuple[Fetch, ...]:
         """Nothing to fetch."""
         return ()
 
-    def row(self) -> tuple[Fetch, ...]:
-        """Nothing to fetch."""
-        return ()
+
+_NOTHING: dict[int, ExpertFetches] = {}
 
 
 @dataclass(slots=True)
@@ -35,31 +41,35 @@ class MappedFile:
     read_ahead_bytes: int
     all_fits: bool
     _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
+    _experts: dict[object, ExpertFetches] = field(default_factory=dict)
 
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """The whole slab is faulted in, or none of it."""
         hit = self.page_cache.access(index, slab.raw_bytes)
         return () if hit else self._faults((slab.raw_bytes,))
 
-    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> ExpertFetches:
         """Each missing expert is faulted in, matrix by matrix."""
-        missing = 0
-        for expert in chosen:
-            hit = self.page_cache.access((index, expert), layer.raw_bytes)
-            missing += not hit
-        return self._faults(tuple(c.raw_bytes for c in layer.chunks) * missing)
+        hits = tuple(self.page_cache.access((index, expert), layer.raw_bytes) for expert in chosen)
+        key = (layer.chunks, hits)
+        if key not in self._experts:
+            faults = self._faults(tuple(c.raw_bytes for c in layer.chunks), sequential=False)
+            self._experts[key] = tuple(() if hit else faults for hit in hits)
+        return self._experts[key]
 
-    def row(self) -> tuple[Fetch, ...]:
-        """One fault for a row of the embedding table, unless the whole file is cached."""
+    def rows(self, n: int) -> tuple[Fetch, ...]:
+        """A fault for each row of the embedding table, unless the whole file is cached."""
         if self.all_fits or not self.layout.row.raw_bytes:
             return ()
-        if "row" not in self._made:
-            self._made["row"] = (Fetch(min(self.read_ahead_bytes, 4096), 1, 0, 0, 0),)
-        return self._made["row"]
+        key = ("rows", n)
+        if key not in self._made:
+            window = min(self.read_ahead_bytes, ALIGN_BYTES)
+            self._made[key] = (Fetch(n * window, n, 0, 0, 0, 0, sequential=False),)
+        return self._made[key]
 
-    def _faults(self, sizes: tuple[int, ...]) -> tuple[Fetch, ...]:
+    def _faults(self, sizes: tuple[int, ...], sequential: bool = True) -> tuple[Fetch, ...]:
         if sizes not in self._made:
-            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), n, 0, 0) for n in sizes)
+            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), n, 0, 0, 0, sequential) for n in sizes)
         return self._made[sizes]
 
 
@@ -80,8 +90,10 @@ class Streamed:
     holds_compressed: bool
     read_bytes: int
     pinned_ram_bytes: int = 0
+    unpinned_bytes: int = 0  # dense weights left to storage, as the cache would hold them
     _slabs: dict[int, _SplitSlab] = field(default_factory=dict)
     _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
+    _experts: dict[object, ExpertFetches] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         credit = 0.0
@@ -99,6 +111,7 @@ class Streamed:
                     self.pinned_ram_bytes += held
                 else:
                     rest.append(chunk)
+                    self.unpinned_bytes += held
             self._slabs[index] = _SplitSlab(
                 pinned_load=tuple(_reads(pinned, self.read_bytes, staged=False)),
                 pinned_use=tuple(_decompressions(pinned)) if self.holds_compressed else (),
@@ -124,32 +137,32 @@ class Streamed:
             self._made[key] = tuple(fetches)
         return self._made[key]
 
-    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> tuple[Fetch, ...]:
-        """The chosen experts that the cache does not hold, in order."""
-        hits = []
-        for expert in chosen:
-            hit = self.cache.access((index, expert), self._held_bytes(layer.chunks))
-            hits.append(hit)
-        key = (layer.chunks, tuple(hits))
-        if key not in self._made:
-            self._made[key] = tuple(f for hit in hits for f in self._use(layer.chunks, hit))
-        return self._made[key]
+    def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> ExpertFetches:
+        """What each chosen expert needs: nothing, a decompression or reads."""
+        held = self._held_bytes(layer.chunks)
+        hits = tuple(self.cache.access((index, expert), held) for expert in chosen)
+        key = (layer.chunks, hits)
+        if key not in self._experts:
+            per_hit = {hit: tuple(self._use(layer.chunks, hit, sequential=False)) for hit in set(hits)}
+            self._experts[key] = tuple(per_hit[hit] for hit in hits)
+        return self._experts[key]
 
-    def row(self) -> tuple[Fetch, ...]:
-        """One aligned read of an embedding row."""
+    def rows(self, n: int) -> tuple[Fetch, ...]:
+        """One aligned read per embedding row."""
         if not self.layout.row.raw_bytes:
             return ()
-        if "row" not in self._made:
+        key = ("rows", n)
+        if key not in self._made:
             n_bytes = -(-self.layout.row.raw_bytes // ALIGN_BYTES) * ALIGN_BYTES
-            self._made["row"] = (Fetch(n_bytes, 1, 0, 0, n_bytes),)
-        return self._made["row"]
+            self._made[key] = (Fetch(n * n_bytes, n, 0, 0, 0, n_bytes, sequential=False),)
+        return self._made[key]
 
     def _held_bytes(self, chunks: Iterable[Chunk]) -> int:
         return sum(c.stored_bytes if self.holds_compressed else c.raw_bytes for c in chunks)
 
-    def _use(self, chunks: tuple[Chunk, ...], hit: bool) -> list[Fetch]:
+    def _use(self, chunks: tuple[Chunk, ...], hit: bool, sequential: bool = True) -> list[Fetch]:
         if not hit:
-            return list(_reads(chunks, self.read_bytes, staged=True))
+            return list(_reads(chunks, self.read_bytes, staged=True, sequential=sequential))
         return list(_decompressions(chunks)) if self.holds_compressed else []
 
 
@@ -176,17 +189,29 @@ def _requests(chunks: Iterable[Chunk], read_bytes: int) -> list[tuple[Chunk, ...
     return requests
 
 
-def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool) -> Iterable[Fetch]:
+def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool, sequential: bool = True) -> Iterable[Fetch]:
     """One fetch per request. Staging holds what was read and, where compressed, what it decompresses to."""
     for request in _requests(chunks, read_bytes):
+        packed = [c.raw_bytes for c in request if c.is_compressed]
         stored = sum(c.stored_bytes for c in request)
-        raw = sum(c.raw_bytes for c in request)
-        inflated = sum(c.raw_bytes for c in request if c.is_compressed)
-        yield Fetch(stored, -(-stored // read_bytes), raw, inflated, stored + inflated if staged else 0)
+        yield Fetch(
+            link_bytes=stored,
+            n_reads=-(-stored // read_bytes),
+            raw_bytes=sum(c.raw_bytes for c in request),
+            decompress_bytes=sum(packed),
+            n_chunks=len(packed),
+            staging_bytes=stored + sum(packed) if staged else 0,
+            sequential=sequential,
+        )
 
 
 def _decompressions(chunks: Iterable[Chunk]) -> Iterable[Fetch]:
     """Compressed chunks already in RAM: no read, but a decompression into staging."""
     for chunk in chunks:
         if chunk.is_compressed:
-            yield Fetch(0, 0, 0, chunk.raw_bytes, chunk.raw_bytes)
+            yield Fetch(0, 0, 0, chunk.raw_bytes, 1, chunk.raw_bytes, sequential=True)
+
+
+def load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:
+    """All experts of a layer, read once into RAM, expert by expert."""
+    return tuple(_reads(layer.chunks, read_bytes, staged=False)) * layer.n_experts

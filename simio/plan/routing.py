@@ -7,6 +7,8 @@ probability REPEAT before the rest is drawn by popularity without replacement (G
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 #: Fitted on the LRU hit curves (500 MiB to 6 GB) of two routing traces from a phone, Qwen3-30B-A3B and Gemma-4-26B-A4B,
@@ -17,6 +19,7 @@ OFFSET = 1 / 16
 REPEAT = 0.2
 
 
+@lru_cache(maxsize=4)
 def draw_routing(n_layers: int, n_experts: int, top_k: int, n_tokens: int, seed: int) -> list[list[tuple[int, ...]]]:
     """Experts per token and layer: ``result[token][layer]`` is a sorted tuple of ``top_k`` expert numbers."""
     rng = np.random.default_rng(seed)

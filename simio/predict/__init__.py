@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from math import ceil
 
 from simio import __version__
 from simio.analytic.bounds import demand
 from simio.predict import bottleneck, laws
-from simio.predict.interval import interval
+from simio.predict.interval import Drawn, interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Progress, Resolved, resolve
 from simio.predict.suggest import suggest
@@ -29,13 +30,14 @@ def predict(
     limits = bottleneck.find(point)
     decode = demand(point.timed, point.plan.n_setup)
     whole = demand(point.timed)
+    drawn = interval(scenario, resolved, point)
     latencies = point.token_latencies_s
     return Prediction(
         tokens_per_s=point.tokens_per_s,
         ttft_s=point.first_token_s - point.load_s,
         cold_start_s=point.first_token_s,
         token_latency_s=_summary(latencies),
-        interval=interval(scenario, resolved, point),
+        interval=drawn.interval,
         bytes_per_token=decode.link_bytes / len(latencies),
         hit_ratio=point.plan.hit_ratio,
         peak_ram_bytes=point.plan.ram.peak,
@@ -44,14 +46,14 @@ def predict(
         busy_s=whole.busy_s,
         bounds_s={"lower": whole.lower_s, "upper": whole.upper_s},
         checks=checks,
-        confidence=bottleneck.confidence(limits, resolved),
-        suggestions=suggest(scenario, resolved, point) if suggestions else (),
+        confidence=bottleneck.confidence(limits, resolved, point, scenario.ram_bytes is not None),
+        suggestions=suggest(scenario, resolved, point, progress) if suggestions else (),
         scenario=scenario,
         resolved=resolved.scenario,
         model=_model(resolved),
         compression=_compression(resolved),
         token_latencies_s=tuple(latencies),
-        notes=(*resolved.profile.model.notes, *point.plan.notes, *_device_notes(resolved)),
+        notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved)),
         versions={"simio": __version__, "numpy": version("numpy"), "simpy": version("simpy")},
     )
 
@@ -61,7 +63,7 @@ def _summary(latencies: list[float]) -> TokenLatency:
     ordered = sorted(latencies)
 
     def rank(q: float) -> float:
-        return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+        return ordered[ceil(q * len(ordered)) - 1]
 
     return TokenLatency(sum(ordered) / len(ordered), rank(0.5), rank(0.95), ordered[-1])
 
@@ -91,9 +93,13 @@ def _compression(resolved: Resolved) -> dict[str, object]:
     }
 
 
-def _device_notes(resolved: Resolved) -> tuple[str, ...]:
-    note = resolved.device.memory.usable.note
-    return (f"usable RAM of {resolved.device.name}: {note}",) if note else ()
+def _doubts(drawn: Drawn, resolved: Resolved) -> tuple[str, ...]:
+    """What the RAM of the device leaves open."""
+    usable = resolved.device.memory.usable
+    notes = [f"usable RAM of {resolved.device.name}: {usable.note}"] if usable.note else []
+    if drawn.infeasible:
+        notes.append(f"in {100 * drawn.infeasible:.0f} % of the draws the weights do not fit in RAM (0 tokens/s)")
+    return tuple(notes)
 
 
 __all__ = ["Point", "Resolved", "evaluate", "predict", "resolve"]

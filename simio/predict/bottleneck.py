@@ -7,7 +7,7 @@ from simio.predict.point import Point
 from simio.predict.resolve import Resolved
 from simio.records.device import Quantity
 from simio.records.prediction import Bottleneck, Confidence
-from simio.service_times import arithmetic_s, base_codec, traffic_s
+from simio.service_times import arithmetic_s, attention_s, base_codec, kv_traffic_s, traffic_s
 
 #: Kind of source → how much it is worth; the worst one behind the limiting resource decides the label.
 _LABEL = {
@@ -16,11 +16,23 @@ _LABEL = {
 }  # fmt: skip
 
 
+#: What limits a run whose resources are all mostly idle.
+WAITING = "waiting (stages do not overlap)"
+
+#: Below this share the busiest resource is not the limit: stages wait for each other.
+BUSY = 0.5
+
+
 def find(point: Point) -> Bottleneck:
-    """Share of decode time that each resource is busy (demand ÷ servers ÷ time)."""
-    first = point.plan.n_setup
+    """Share of decode time that each resource is busy (demand ÷ servers ÷ time).
+
+    The first decoded token is left out where there are others: some of its reads happened during the prefill.
+    """
+    latencies = point.token_latencies_s
+    skip = 1 if len(latencies) > 2 else 0
+    first = point.plan.n_setup + skip
     wanted = demand(point.timed, first)
-    time = sum(point.token_latencies_s)
+    time = sum(latencies[skip:])
     memory, cores = _compute_split(point, first)
     total = {
         "storage bandwidth": wanted.busy_s["storage"],
@@ -32,6 +44,8 @@ def find(point: Point) -> Bottleneck:
     share = {name: busy / time for name, busy in total.items()}
     ranked = sorted(share, key=lambda name: share[name], reverse=True)
     busiest = max(wanted.busy_s[name] / wanted.servers[name] for name in wanted.busy_s)
+    if busiest / time < BUSY:
+        return Bottleneck(WAITING, ranked[0], share, busiest / time)
     return Bottleneck(ranked[0], ranked[1], share, busiest / time)
 
 
@@ -44,36 +58,55 @@ def _compute_split(point: Point, first: int) -> tuple[float, float]:
     for p, n in counts.items():
         for step in point.plan.passes[p].steps:
             traffic, arithmetic = float(traffic_s(step, point.rates)), float(arithmetic_s(step, point.rates))
-            memory += n * (traffic if traffic >= arithmetic else 0.0)
-            overhead = step.overheads * float(point.rates.layer_overhead_s)
-            cores += n * ((arithmetic if arithmetic > traffic else 0.0) + overhead)
+            attention, kv_traffic = float(attention_s(step, point.rates)), kv_traffic_s(step, point.rates)
+            cores += n * step.overheads * float(point.rates.layer_overhead_s)
+            if traffic >= arithmetic:
+                memory += n * traffic
+            else:
+                cores += n * arithmetic
+            if attention > float(kv_traffic):
+                cores += n * attention
+            else:
+                memory += n * attention
     return memory, cores
 
 
-def confidence(bottleneck: Bottleneck, resolved: Resolved) -> Confidence:
+def confidence(bottleneck: Bottleneck, resolved: Resolved, point: Point, ram_is_asked: bool) -> Confidence:
     """The label of the worst source behind the two busiest resources, and what it rests on."""
-    behind = {name: _numbers(name, resolved) for name in (bottleneck.limit, bottleneck.next)}
-    used = {name: qs for name, qs in behind.items() if bottleneck.share[name] > 0.05}
+    ranked = sorted(bottleneck.share, key=lambda name: bottleneck.share[name], reverse=True)[:2]
+    used = {name: _numbers(name, resolved, point) for name in ranked if bottleneck.share[name] > 0.05}
+    if not ram_is_asked and point.plan.runtime != "resident":
+        used["usable RAM"] = [resolved.device.memory.usable]
     kinds = {name: sorted({q.kind for q in qs}) for name, qs in used.items()}
     ranks = [_LABEL[k] for ks in kinds.values() for k in ks]
     label = next((rank for rank in ("low", "medium", "high") if rank in ranks), "medium")
     basis = "; ".join(f"{name}: {', '.join(ks)}" for name, ks in kinds.items())
-    if resolved.profile.basis == "statistics" and resolved.scenario.codec != "raw":
+    if resolved.profile.basis == "statistics" and resolved.profile.codec != "raw":
         basis += "; compression: stored statistics of the same layout, not this model's weights"
         label = "medium" if label == "high" else label
     return Confidence(label, basis)
 
 
-def _numbers(resource: str, resolved: Resolved) -> list[Quantity]:
+def _numbers(resource: str, resolved: Resolved, point: Point) -> list[Quantity]:
+    """The device's numbers behind a resource."""
     device = resolved.device
     if resource.startswith("storage"):
-        return [p.bandwidth for p in device.storage.curve if p.block_bytes >= 65536] or [
-            p.bandwidth for p in device.storage.curve
-        ]
+        size = point.plan.request_bytes
+        near = [p.bandwidth for p in device.storage.curve if size / 8 <= p.block_bytes <= 8 * size]
+        faults = [device.storage.read_ahead_bytes, device.storage.fault_overhead]
+        return (near or [p.bandwidth for p in device.storage.curve]) + (faults if point.plan.runtime == "mmap" else [])
     if resource == "memory bandwidth":
         return [device.memory.read_bandwidth]
     if resource == "decompression":
-        rate = device.cpu.decompress.get(base_codec(resolved.scenario.codec))
+        rate = device.cpu.decompress.get(base_codec(resolved.profile.codec))
         return [rate] if rate else []
-    used = {n for t in resolved.profile.model.tensors for n in (t.dtype.lower(),)}
-    return [q for k, q in device.cpu.gemv.items() if k in used] or list(device.cpu.gemv.values())
+    return [device.cpu.gemv[kernel] for kernel in _main_kernels(point) if kernel in device.cpu.gemv]
+
+
+def _main_kernels(point: Point) -> list[str]:
+    """Kernel classes of at least a twentieth of the weights a token multiplies."""
+    bytes_of: dict[str, int] = {}
+    for step in point.plan.passes[point.plan.order[-1]].steps:
+        for kernel, n_bytes in step.weight_bytes:
+            bytes_of[kernel] = bytes_of.get(kernel, 0) + n_bytes
+    return [kernel for kernel, n_bytes in bytes_of.items() if n_bytes >= 0.05 * sum(bytes_of.values())]

@@ -6,6 +6,7 @@ import shlex
 from dataclasses import fields
 
 from simio.records.scenario import Scenario
+from simio.units import GB, MB, MIB
 
 #: Scenario field → option of ``simio predict``. Sizes end in ``_bytes``.
 OPTIONS = {
@@ -37,4 +38,7 @@ def _text(name: str, value: float | str) -> str:
     if name not in _SIZES:
         return str(value)
     n_bytes = int(value)
-    return f"{n_bytes // 1024**2}MiB" if n_bytes % 1024**2 == 0 else f"{n_bytes}B"
+    for unit, size in (("GB", GB), ("MiB", MIB), ("MB", MB)):
+        if n_bytes and n_bytes % size == 0:
+            return f"{n_bytes // size}{unit}"
+    return f"{n_bytes}B"

@@ -1,13 +1,15 @@
 """The 80 % interval: draw every device number between its bounds and run the recurrence for all draws at once.
 
 ``low`` and ``high`` of a device file are read as 10th and 90th percentile of a split log-normal around ``value``.
-Numbers that move together (the points of a storage curve, the kernels of a CPU) share a draw. RAM moves the plan
-itself, so it is drawn in three levels, each with its own plan.
+Numbers that move together (the points of a storage curve, the kernels of a CPU) share a draw; so does the compression
+ratio, between the bounds of its profile. Two numbers move the plan itself, so they are drawn in three levels, each with
+its own plan: usable RAM and, under mmap, the read-ahead window.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from math import log, log2
 from random import Random
 
@@ -22,125 +24,162 @@ from simio.records.device import Quantity, ReadPoint
 from simio.records.plan import Plan
 from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
+from simio.records.timed import TimedPlan
 from simio.service_times import Factors, base_codec, rates_of
 from simio.timing import time_plan
 
 Draws = NDArray[np.float64]
 
 LEVEL = 0.8
-#: Standard normal quantile of 90 %.
-Z90 = 1.2815515655446004
+#: Standard normal quantiles of 90 % and 80 %.
+Z90, Z80 = 1.2815515655446004, 0.8416212335729143
 #: Passes of one kind drawn before the last latency is taken to repeat; distinct (routed) tokens drawn.
 N_REPEATS, N_DISTINCT = 3, 6
+#: What is drawn, one row of normal deviates each.
+DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
+         "ratio", "ram", "read_ahead")  # fmt: skip
 
 
-def interval(asked: Scenario, resolved: Resolved, point: Point) -> Interval:
-    """80 % interval of tokens/s around ``point``, from ``scenario.draws`` seeded draws."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """The interval of tokens/s, and the share of draws in which the scenario cannot run at all."""
+
+    interval: Interval
+    infeasible: float
+
+
+def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
+    """80 % interval of tokens/s around ``point``, from ``asked.draws`` seeded draws. A run that cannot start is 0."""
     n = asked.draws
     if n == 0:
-        return Interval(point.tokens_per_s, point.tokens_per_s, LEVEL)
-    rng = Random(asked.seed)  # numpy.random takes longer to import than 1,600 draws take here
-    z = np.array([[rng.gauss(0.0, 1.0) for _ in range(n)] for _ in range(8)])
-    speeds = np.empty(n)
-    for level, members in _ram_levels(asked, z[7]):
-        plan, variant = _plan_at(level, asked, resolved, point)
-        if variant is None:
-            speeds[members] = 0.0
-        else:
-            speeds[members] = 1 / _mean_latency(plan, variant, z[:, members], point)
-    nominal = 1 / _mean_latency(point.plan, resolved, np.zeros((8, 1)), point)[0]
+        return Drawn(Interval(point.tokens_per_s, point.tokens_per_s, LEVEL), 0.0)
+    rng = Random(asked.seed)  # numpy.random takes longer to import than these draws take here
+    z = {name: np.array([rng.gauss(0.0, 1.0) for _ in range(n)]) for name in DRAWN}
+    nominal = 1 / _mean_latency(point.plan, resolved, {name: np.zeros(1) for name in DRAWN})[0]
+    speeds = np.zeros(n)
+    for members, variant, plan in _variants(asked, resolved, point, z):
+        if variant is not None and plan is not None:
+            speeds[members] = 1 / _mean_latency(plan, variant, {name: row[members] for name, row in z.items()})
     ordered = np.sort(speeds * (point.tokens_per_s / nominal)).tolist()
-    tail = (1 - LEVEL) / 2
-    low, high = ordered[int(tail * (n - 1))], ordered[-1 - int(tail * (n - 1))]
-    return Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
+    tail = round((1 - LEVEL) / 2 * (n - 1))
+    low, high = ordered[tail], ordered[-1 - tail]
+    found = Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
+    return Drawn(found, ordered.count(0.0) / n)
 
 
-def _ram_levels(asked: Scenario, z: Draws) -> list[tuple[str, NDArray[np.bool_]]]:
-    """Draws with low (20 %), stated (60 %) and high (20 %) usable RAM; only as stated when the user gave it."""
-    if asked.ram_bytes is not None:
+def _variants(
+    asked: Scenario, resolved: Resolved, point: Point, z: dict[str, Draws]
+) -> Iterator[tuple[NDArray[np.bool_], Resolved | None, Plan | None]]:
+    """Groups of draws that share a plan; no plan where the scenario cannot run."""
+    for ram, in_ram_level in _levels(z["ram"], asked.ram_bytes is None):
+        variant = resolved if ram == "value" else _with_ram(ram, asked, resolved, point)
+        is_mapped = variant is not None and variant.scenario.runtime == "mmap"
+        for window, in_window_level in _levels(z["read_ahead"], is_mapped):
+            members = in_ram_level & in_window_level
+            if not members.any():
+                continue
+            if variant is resolved and window == "value":
+                yield members, variant, point.plan
+            else:
+                yield members, variant, _plan_or_none(variant, window)
+
+
+def _levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
+    """Draws at the low bound (20 %), at the value (60 %) and at the high bound (20 %)."""
+    if not is_drawn:
         return [("value", np.ones(z.shape, dtype=bool))]
-    cut = 0.8416212335729143  # normal quantile of 80 %
-    levels = [("low", z < -cut), ("value", np.abs(z) <= cut), ("high", z > cut)]
-    return [(name, members) for name, members in levels if members.any()]
+    return [("low", z < -Z80), ("value", np.abs(z) <= Z80), ("high", z > Z80)]
 
 
-def _plan_at(level: str, asked: Scenario, resolved: Resolved, point: Point) -> tuple[Plan, Resolved | None]:
-    if level == "value":
-        return point.plan, resolved
+def _with_ram(level: str, asked: Scenario, resolved: Resolved, point: Point) -> Resolved | None:
     usable = round(getattr(resolved.device.memory.usable, level))
     if point.plan.runtime == "resident" and point.plan.ram.peak <= usable:
-        return point.plan, resolved
+        return resolved
+    codec, chunk_bytes = resolved.profile.codec, resolved.profile.chunk_bytes
+    open_ = replace(asked, ram_bytes=usable, codec=codec, chunk_bytes=chunk_bytes)
     try:
-        open_ = replace(
-            asked, ram_bytes=usable, codec=resolved.scenario.codec, chunk_bytes=resolved.scenario.chunk_bytes
-        )
-        variant = complete(open_, resolved.device, resolved.profile, resolved.layout)
-        return plan_of(variant), variant
+        return complete(open_, resolved.device, resolved.profile, resolved.layout)
     except InfeasibleError:
-        return point.plan, None
+        return None
 
 
-def _mean_latency(plan: Plan, resolved: Resolved, z: Draws, point: Point) -> Draws:
+def _plan_or_none(variant: Resolved | None, window: str) -> Plan | None:
+    if variant is None:
+        return None
+    try:
+        return plan_of(variant, getattr(variant.device.storage.read_ahead_bytes, window))
+    except InfeasibleError:
+        return None
+
+
+def _mean_latency(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> Draws:
     """Mean decode latency per draw, over a shortened run whose repeats are filled in. [s]"""
     short = _shorten(plan)
-    factors = _factors(resolved, plan, z)
-    rates = rates_of(resolved.device, plan, resolved.scenario.codec, factors, resolved.relative_rate)
+    rates = rates_of(resolved.device, plan, resolved.profile.codec, _factors(resolved, plan, z), resolved.relative_rate)
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
     brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
-    timed = time_plan(brief, rates)
-    ends = batch.run(timed, z.shape[1])
+    n = len(z["ram"])
+    ends = batch.run(_in_gangs(time_plan(brief, rates)), n)
     weights = np.array([count for _, count in short], dtype=float)
     decode = np.array([plan.passes[p].kind == "decode" for p, _ in short])
-    latencies = np.diff(ends, axis=0, prepend=np.zeros((1, z.shape[1])))
+    latencies = np.diff(ends, axis=0, prepend=np.zeros((1, n)))
     total: Draws = (latencies[decode] * weights[decode, None]).sum(axis=0) / weights[decode].sum()
     return total
 
 
+def _in_gangs(timed: TimedPlan) -> TimedPlan:
+    """All workers decompress the chunks of one fetch together: close, several times cheaper to draw, and the small
+    difference cancels against the nominal run, which is taken the same way."""
+    gangs = [-(-n // timed.n_workers) for n in timed.n_chunks]
+    times = [t * n for t, n in zip(timed.decompress_s, gangs, strict=True)]
+    return replace(timed, decompress_s=times, n_chunks=[min(n, 1) for n in gangs], n_workers=1)
+
+
 def _shorten(plan: Plan) -> list[tuple[int, int]]:
-    """(pass, how many passes it stands for): the prefill, then runs of equal passes cut to ``N_REPEATS``."""
-    short: list[tuple[int, int]] = []
-    distinct = 0
-    for i, p in enumerate(plan.order):
-        kind = plan.passes[p].kind
-        if kind == "load" or (kind == "prefill" and i + 1 < plan.n_setup):
-            continue
-        run = 1
-        while run <= len(short) and short[-run][0] == p:
+    """(pass, how many passes it stands for): the last prefill, then runs of equal passes cut to ``N_REPEATS``."""
+    short: list[tuple[int, int]] = [(plan.order[plan.n_setup - 1], 1)]
+    for p in plan.order[plan.n_setup :]:
+        run = 0
+        while run < len(short) and short[-1 - run][0] == p:
             run += 1
-        if run > N_REPEATS:
+        if run >= N_REPEATS:
             short[-1] = (p, short[-1][1] + 1)
-        elif distinct <= N_REPEATS + N_DISTINCT or kind == "prefill":
+        elif len(short) <= N_REPEATS + N_DISTINCT:
             short.append((p, 1))
-            distinct += 1
     return short
 
 
-def _factors(resolved: Resolved, plan: Plan, z: Draws) -> Factors:
-    device = resolved.device
-    point = _nearest(device.storage.curve, plan.request_bytes, plan.queue_depth)
+def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
+    storage, cpu, memory = resolved.device.storage, resolved.device.cpu, resolved.device.memory
     kernels = [n for p in plan.passes for s in p.steps for n in s.weight_bytes]
     kernel = max(kernels, key=lambda item: item[1])[0] if kernels else "f16"
-    codec = base_codec(resolved.scenario.codec)
-    cpu = device.cpu
-    gemv = cpu.gemv.get(kernel) or next(iter(cpu.gemv.values()))
-    prefill = cpu.prefill.get(kernel) or next(iter(cpu.prefill.values()))
-    return Factors(
-        storage=factor(point.bandwidth, z[0]),
-        memory=factor(device.memory.read_bandwidth, z[1]),
-        gemv=factor(gemv, z[2]),
-        prefill=factor(prefill, z[3]),
-        decompress=factor(cpu.decompress[codec], z[4]) if codec in cpu.decompress else np.ones(z.shape[1]),
-        layer_overhead=factor(cpu.layer_overhead, z[5]),
-        fault_overhead=factor(device.storage.fault_overhead, z[6]),
-    )
+    cores = [c for c in cpu.clusters for _ in range(c.n_cores)]
+    quantities = {
+        "storage": _nearest(storage.curve, plan.request_bytes, plan.queue_depth).bandwidth,
+        "memory": memory.read_bandwidth,
+        "gemv": cpu.gemv.get(kernel),
+        "prefill": cpu.prefill.get(kernel, cpu.prefill.get("default")),
+        "decompress": cpu.decompress.get(base_codec(resolved.profile.codec)),
+        "layer_overhead": cpu.layer_overhead,
+        "fault_overhead": storage.fault_overhead,
+        "core_speed": cores[min(plan.n_threads, len(cores)) - 1].relative_speed,
+    }
+    drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
+    low, high = resolved.profile.ratio_interval or (1.0, 1.0)
+    ratio = resolved.profile.ratio if resolved.profile.ratio_interval else 1.0
+    return Factors(**drawn, ratio=_split_log_normal(min(low, ratio), ratio, max(high, ratio), z["ratio"]))
 
 
 def factor(quantity: Quantity, z: Draws) -> Draws:
     """Split log-normal multiplier: 10 % below ``low/value``, 10 % above ``high/value``."""
-    if quantity.value == 0:
+    return _split_log_normal(quantity.low, quantity.value, quantity.high, z)
+
+
+def _split_log_normal(low: float, value: float, high: float, z: Draws) -> Draws:
+    if value == 0:
         return np.ones(z.shape)
-    up = log(quantity.high / quantity.value) / Z90
-    down = log(quantity.value / quantity.low) / Z90 if quantity.low > 0 else 1.0
+    up = log(high / value) / Z90
+    down = log(value / low) / Z90 if low > 0 else 1.0
     return np.exp(np.where(z > 0, up * z, down * z))
 
 

@@ -16,20 +16,21 @@ from simio.sim import engine
 
 #: Relative slack of sums of floats; the equality law has its own.
 SLACK = 1e-9
-#: Fetches and steps that the SimPy cross-check covers by default.
+#: Fetches and steps of the first decoded tokens that the SimPy cross-check covers by default.
 PREFIX = 250
 
 
 def check(point: Point, scenario: Scenario, full: bool) -> tuple[Check, ...]:
     """Hold ``point`` against the laws; the SimPy run covers a prefix unless ``full``. Raises ``LawError``."""
-    timed = point.timed if full else prefix(point.timed, first=_n_loads(point), budget=PREFIX)
+    timed = point.timed if full else prefix(point.timed, first=point.plan.n_setup, budget=PREFIX)
     simulated = engine.run(timed)
     makespan = point.pass_end_s[-1]
     bounds = demand(point.timed)
     checks = [
         _at_most("bottleneck", "lower bound ≤ T", bounds.lower_s, makespan),
         _at_most("no overlap", "T ≤ upper bound", makespan, bounds.upper_s),
-        *_span_laws(timed, simulated.spans),
+        _at_most("memory", "RAM at its peak ≤ budget", point.plan.ram.peak, point.plan.ram.budget),
+        *_span_laws(timed, simulated),
         _equal("equality", "T of SimPy = T of the recurrence", simulated.pass_end_s[-1], _makespan(timed)),
         _at_most("monotone", "T with twice the bandwidth ≤ T", _makespan(_faster(timed)), _makespan(timed)),
     ]
@@ -47,8 +48,8 @@ def check(point: Point, scenario: Scenario, full: bool) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _span_laws(timed: TimedPlan, spans: list[Span]) -> list[Check]:
-    wanted = demand(timed)
+def _span_laws(timed: TimedPlan, simulated: engine.Simulated) -> list[Check]:
+    wanted, spans = demand(timed), simulated.spans
     checks = [
         _equal("conservation", "bytes in spans = bytes planned", sum(s.n_bytes for s in spans), wanted.link_bytes)
     ]
@@ -57,21 +58,14 @@ def _span_laws(timed: TimedPlan, spans: list[Span]) -> list[Check]:
         busy = sum(s.end_s - s.start_s for s in own)
         checks.append(_equal("utilisation", f"busy({resource}) = Σ service times", busy, wanted.busy_s[resource]))
         checks.append(
-            _equal("Little", f"∫N dt = Σ time in system, {resource}", area(own), sum(s.end_s - s.queued_s for s in own))
+            _equal(
+                "Little",
+                f"∫N dt = Σ time in system, {resource}",
+                simulated.in_system_s[resource],
+                sum(s.end_s - s.queued_s for s in own),
+            )
         )
     return checks
-
-
-def area(spans: list[Span]) -> float:
-    """∫ number in system dt, swept over arrivals and departures. [s]"""
-    events = sorted([(s.queued_s, 1) for s in spans] + [(s.end_s, -1) for s in spans])
-    total = now = 0.0
-    n = 0
-    for time, change in events:
-        total += n * (time - now)
-        now = time
-        n += change
-    return total
 
 
 def prefix(timed: TimedPlan, first: int, budget: int) -> TimedPlan:
@@ -110,13 +104,10 @@ def _with_partial(timed: TimedPlan, order: list[int], pass_step: list[int], p: i
         is_read=timed.is_read + timed.is_read[fetches],
         link_s=timed.link_s + timed.link_s[fetches],
         decompress_s=timed.decompress_s + timed.decompress_s[fetches],
+        n_chunks=timed.n_chunks + timed.n_chunks[fetches],
         staging_bytes=timed.staging_bytes + timed.staging_bytes[fetches],
         link_bytes=timed.link_bytes + timed.link_bytes[fetches],
     )
-
-
-def _n_loads(point: Point) -> int:
-    return sum(1 for p in point.plan.order if point.plan.passes[p].kind == "load")
 
 
 def _faster(timed: TimedPlan) -> TimedPlan:

@@ -50,12 +50,12 @@ class Point:
 def evaluate(resolved: Resolved) -> Point:
     """Evaluate at the device file's values. Raises ``InfeasibleError`` when the scenario cannot run."""
     plan = plan_of(resolved)
-    rates = rates_of(resolved.device, plan, resolved.scenario.codec, Factors(), resolved.relative_rate)
+    rates = rates_of(resolved.device, plan, resolved.profile.codec, Factors(), resolved.relative_rate)
     timed = time_plan(plan, rates)
     return Point(plan, rates, timed, recurrence.run(timed).pass_end_s)
 
 
-def plan_of(resolved: Resolved) -> Plan:
-    """Plan a resolved scenario; the window of one page-fault read comes from the device file."""
-    window = round(resolved.device.storage.read_ahead_bytes.value)
+def plan_of(resolved: Resolved, read_ahead_bytes: float | None = None) -> Plan:
+    """Plan a resolved scenario; the window of one page-fault read is the device file's unless given."""
+    window = round(read_ahead_bytes or resolved.device.storage.read_ahead_bytes.value)
     return build(resolved.scenario, resolved.layout, resolved.profile.model.architecture, window)

@@ -7,15 +7,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simio import catalog, codecs, models, registry
-from simio.errors import UnknownNameError, UsageError
+from simio.errors import UnknownNameError, UsageError, WriteError
 from simio.models import statistics
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
 from simio.plan.layout import Layout, lay_out
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
-from simio.records.model import Architecture, Model
-from simio.records.scenario import Scenario
+from simio.records.model import Model
+from simio.records.scenario import NOT_MMAP, STREAM_ONLY, Scenario
+from simio.service_times import n_cores
+from simio.units import MIB
 
 Progress = Callable[[int, int], None]
 
@@ -39,43 +41,53 @@ class Resolved:
 def resolve(scenario: Scenario, progress: Progress | None = None) -> Resolved:
     """Load device and profile and complete the scenario. Raises ``SimioError`` for anything it cannot find."""
     device = catalog.load(scenario.device)
-    codec = codecs.parse(scenario.codec).name
-    profile = load_profile(replace(scenario, codec=codec), progress)
-    return complete(replace(scenario, codec=profile.codec, chunk_bytes=profile.chunk_bytes), device, profile)
+    if scenario.codec is not None:
+        scenario = replace(scenario, codec=codecs.parse(scenario.codec).name)
+    return complete(scenario, device, load_profile(scenario, progress))
 
 
 def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: Layout | None = None) -> Resolved:
-    """Fill every open choice from the device and the model. ``layout``: of ``profile``, where it is already known."""
+    """Fill every open choice from the device and the model. ``layout``: of ``profile``, where it is already known.
+
+    Raises ``UsageError`` for a choice that the device, the model or the runtime cannot honour.
+    """
     layout = layout or lay_out(profile)
-    if scenario.cache_policy is not None and scenario.cache_policy not in registry.names("cache_policies"):
-        raise UnknownNameError("cache policy", scenario.cache_policy, registry.names("cache_policies"))
     architecture = profile.model.architecture
-    cores = sum(cluster.n_cores for cluster in device.cpu.clusters)
-    n_threads = min(cores, scenario.n_threads or device.cpu.default_threads)
-    top_k = scenario.top_k or architecture.n_experts_used or None
-    if top_k and architecture.n_experts and top_k > architecture.n_experts:
-        raise UsageError(f"top_k is {top_k}, but the model has {architecture.n_experts} experts", "lower --top-k")
-    scenario = replace(
+    _check(scenario, device, layout)
+    cores = n_cores(device.cpu)
+    n_threads = scenario.n_threads or device.cpu.default_threads
+    chosen = replace(
         scenario,
+        codec=profile.codec,
+        chunk_bytes=profile.chunk_bytes,
         ram_bytes=scenario.ram_bytes or round(device.memory.usable.value),
         n_threads=n_threads,
         n_workers=scenario.n_workers or max(1, cores - n_threads, cores // 2),
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
-        top_k=top_k,
+        top_k=(scenario.top_k or architecture.n_experts_used) if layout.n_experts else None,
     )
-    if scenario.runtime == "auto":
-        scenario = replace(scenario, runtime=_runtime(scenario, layout, architecture))
-    return Resolved(scenario, device, profile, layout, relative_rate(profile))
+    if chosen.runtime == "auto":
+        fits = fits_in_ram(chosen, layout, architecture)
+        asks_for_stream = any(getattr(scenario, name) is not None for name in (STREAM_ONLY if fits else NOT_MMAP))
+        fallback = "stream" if profile.codec != "raw" else "mmap"
+        chosen = replace(chosen, runtime="stream" if asks_for_stream else "resident" if fits else fallback)
+    return Resolved(chosen, device, profile, layout, relative_rate(profile))
 
 
-def _runtime(scenario: Scenario, layout: Layout, architecture: Architecture) -> str:
-    """What an engine would do: keep everything in RAM if it fits, else map the file, or stream what is compressed."""
-    asks_for_stream = scenario.codec != "raw" or any(
-        value is not None for value in (scenario.pinned_bytes, scenario.cache_policy, scenario.cache_bytes)
-    )
-    if fits_in_ram(scenario, layout, architecture):
-        return "resident"
-    return "stream" if asks_for_stream else "mmap"
+def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
+    """Refuse what would be ignored in silence."""
+    idle = {"mmap": NOT_MMAP, "resident": STREAM_ONLY}.get(scenario.runtime, ())
+    for name in idle:
+        if getattr(scenario, name) is not None:
+            raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", "use --runtime stream")
+    cores = n_cores(device.cpu)
+    for name in ("n_threads", "n_workers"):
+        if (getattr(scenario, name) or 0) > cores:
+            raise UsageError(f"{name} is {getattr(scenario, name)}, but {device.name} has {cores} cores", "give fewer")
+    if scenario.cache_policy is not None and scenario.cache_policy not in registry.names("cache_policies"):
+        raise UnknownNameError("cache policy", scenario.cache_policy, registry.names("cache_policies"))
+    if scenario.top_k and scenario.top_k > layout.n_experts:
+        raise UsageError(f"top_k is {scenario.top_k}, but the model has {layout.n_experts} experts", "lower --top-k")
 
 
 def relative_rate(profile: CodecProfile) -> float:
@@ -89,28 +101,58 @@ def relative_rate(profile: CodecProfile) -> float:
 
 def load_profile(scenario: Scenario, progress: Progress | None = None) -> CodecProfile:
     """The profile behind ``--model``: a stored one, a file's, or a preset's from stored statistics."""
-    path = Path(scenario.model).expanduser()
-    if path.is_file() and path.suffix == ".json" and not path.name.endswith(".index.json"):
+    path = as_path(scenario.model)
+    if path.is_file() and path.suffix == ".json" and path.name != "config.json" and ".index." not in path.name:
         from simio.profiling.profile_file import load
 
-        stored = load(path)
-        if scenario.codec not in ("raw", stored.codec):
-            raise UsageError(
-                f"{path} was profiled with {stored.codec}, not {scenario.codec}",
-                f"leave --codec out, or run: simio profile … --codec '{scenario.codec}' -o PROFILE",
-            )
-        return stored
+        return _stored(load(path), path, scenario)
     model = load_model(scenario.model)
+    if (
+        model.architecture.n_experts_used == 0
+        and scenario.top_k is None
+        and any(t.role == "expert" for t in model.tensors)
+    ):
+        raise UsageError(f"{scenario.model} has experts, but does not say how many a token uses", "give --top-k")
     if model.source == "preset":
-        return profile_from_statistics(model, scenario.codec, scenario.chunk_bytes)
-    return profile_of_file(model, scenario, progress)
+        return profile_from_statistics(model, scenario.codec or "raw", scenario.chunk_bytes or MIB)
+    return profile_of_file(model, scenario.codec or "raw", scenario.chunk_bytes or MIB, progress)
+
+
+def _stored(profile: CodecProfile, path: Path, scenario: Scenario) -> CodecProfile:
+    """A stored profile as it is, or its weights stored raw; nothing else is known of them."""
+    if scenario.codec == "raw":
+        return uncompressed(profile)
+    asked = {"codec": (scenario.codec, profile.codec), "chunks": (scenario.chunk_bytes, profile.chunk_bytes)}
+    for what, (wanted, has) in asked.items():
+        if wanted not in (None, has):
+            raise UsageError(
+                f"{path} was profiled with {what} {has}, not {wanted}",
+                "leave the option out, or profile the model again",
+            )
+    return profile
+
+
+def uncompressed(profile: CodecProfile) -> CodecProfile:
+    """The same weights stored raw."""
+    if profile.codec == "raw":
+        return profile
+    tensors = tuple(replace(t, stored_bytes=t.raw_bytes) for t in profile.tensors)
+    return replace(profile, codec="raw", tensors=tensors, decompress=None, reference=None, ratio_interval=None)
+
+
+def as_path(name: str) -> Path:
+    """``name`` as a path; raises ``UsageError`` where its home directory does not exist."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise UsageError(f"{name}: there is no such home directory", "write the path in full") from None
 
 
 def load_model(name: str) -> Model:
     """The model at a path, or the preset of that name."""
     if not name.strip():
         raise UsageError("the model has no name", "for example --model llama-3.2-3b:q4_k_m")
-    path = Path(name).expanduser()
+    path = as_path(name)
     if path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2:
         from simio.formats.opening import open_model
 
@@ -122,15 +164,18 @@ def load_model(name: str) -> Model:
         raise
 
 
-def profile_of_file(model: Model, scenario: Scenario, progress: Progress | None) -> CodecProfile:
+def profile_of_file(model: Model, codec_name: str, chunk_bytes: int, progress: Progress | None) -> CodecProfile:
     """Sizes as they are for raw; otherwise the cached profile of this content, else a sampled one."""
-    if scenario.codec == "raw":
-        return replace(profile_from_statistics(model, "raw", scenario.chunk_bytes), basis="measured")
+    if codec_name == "raw":
+        return replace(profile_from_statistics(model, "raw", chunk_bytes), basis="measured")
     from simio.profiling.cache import ProfileCache, ProfileKey
     from simio.profiling.profiler import profile
 
-    cache, codec = ProfileCache.default(), codecs.parse(scenario.codec)
-    complete_profile = cache.find(ProfileKey(model, codec, scenario.chunk_bytes, None, 0))
-    return complete_profile or profile(
-        model, codec, chunk_bytes=scenario.chunk_bytes, sample=SAMPLE, progress=progress, cache=cache
-    )
+    cache, codec = ProfileCache.default(), codecs.parse(codec_name)
+    whole = cache.find(ProfileKey(model, codec, chunk_bytes, None, 0))
+    if whole is not None:
+        return whole
+    try:
+        return profile(model, codec, chunk_bytes=chunk_bytes, sample=SAMPLE, progress=progress, cache=cache)
+    except WriteError:  # a cache that cannot be written costs time, not the answer
+        return profile(model, codec, chunk_bytes=chunk_bytes, sample=SAMPLE, progress=progress)

@@ -69,7 +69,7 @@ def _extrapolated(task: Task, choice: Choice, outcome: Outcome) -> tuple[list[in
     raw = [chunk.n_bytes for chunk in task.chunks]
     estimate = extrapolate(choice.strata, raw, {i: f.stored_bytes for i, f in outcome.facts.items()})
     stored, half = sum(estimate.stored_bytes), estimate.half_width_bytes
-    return estimate.stored_bytes, (sum(raw) / max(1.0, stored + half), sum(raw) / max(1.0, stored - half))
+    return estimate.stored_bytes, (max(1.0, sum(raw) / max(1.0, stored + half)), sum(raw) / max(1.0, stored - half))
 
 
 def _rates(codec: Codec, outcome: Outcome) -> tuple[Rate | None, Rate | None]:

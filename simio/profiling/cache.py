@@ -14,7 +14,7 @@ import xxhash
 
 from simio import paths
 from simio.codecs.base import Codec
-from simio.errors import ProfileError, SimioError
+from simio.errors import ProfileError, WriteError
 from simio.profiling import profile_file
 from simio.profiling.host import cpu_name
 from simio.profiling.journal import ChunkJournal
@@ -71,13 +71,13 @@ class ProfileCache:
         return replace(found, model=key.model) if same else None
 
     def store(self, key: ProfileKey, profile: CodecProfile) -> None:
-        """Keep a finished profile; raises ``SimioError`` when it cannot be written."""
+        """Keep a finished profile; raises ``WriteError`` when it cannot be written."""
         path = self._path(key)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             hint = "set SIMIO_CACHE to a folder that can be written, or profile without the cache"
-            raise SimioError(f"cannot write the profiling cache {path.parent}: {error.strerror}", hint) from error
+            raise WriteError(f"cannot write the profiling cache {path.parent}: {error.strerror}", hint) from error
         profile_file.save(profile, path)
 
     def _path(self, key: ProfileKey) -> Path:

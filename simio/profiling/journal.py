@@ -19,7 +19,7 @@ from types import TracebackType
 import xxhash
 
 from simio.codecs.base import Buffer
-from simio.errors import SimioError
+from simio.errors import WriteError
 
 _FACTS = re.compile(rb"([0-9a-f]{32}) (\d{1,12}) (\d{1,12}) (\d\.\d{1,9})")
 _HINT = "free some space, set SIMIO_CACHE to another folder, or profile without the cache"
@@ -68,7 +68,7 @@ class ChunkJournal:
         self._pending.append(_line(key, facts))
 
     def flush(self) -> None:
-        """Append what was added; raises ``SimioError`` when the cache cannot be written."""
+        """Append what was added; raises ``WriteError`` when the cache cannot be written."""
         lines, self._pending = self._pending, []
         if not lines:
             return
@@ -79,7 +79,7 @@ class ChunkJournal:
                 lines = ["", *lines]  # ends a line that a crash cut off
             os.write(self._file, ("\n".join(lines) + "\n").encode())
         except OSError as error:
-            raise SimioError(f"cannot write the profiling cache {self._path}: {error.strerror}", _HINT) from error
+            raise WriteError(f"cannot write the profiling cache {self._path}: {error.strerror}", _HINT) from error
 
     def close(self) -> None:
         """Flush and close the file."""
@@ -102,7 +102,7 @@ def _read(path: Path) -> dict[str, ChunkFacts]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise SimioError(f"cannot read the profiling cache {path}: {error.strerror}", _HINT) from error
+        raise WriteError(f"cannot read the profiling cache {path}: {error.strerror}", _HINT) from error
     known: dict[str, ChunkFacts] = {}
     for line in lines:
         text, _, checksum = line.rpartition(b" ")

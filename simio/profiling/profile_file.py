@@ -7,14 +7,13 @@ over the whole model; raw sizes are run-length pairs ``[n_bytes, n_chunks]`` per
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from simio.errors import ProfileError, SimioError
+from simio.errors import ProfileError
+from simio.paths import write_whole
 from simio.profiling.model_columns import model_from_json, model_to_json
 from simio.records.codec_profile import CodecProfile, HostFacts, Rate, TensorCompression
 
@@ -26,14 +25,8 @@ _BASES = ("measured", "sampled", "statistics")
 
 
 def save(profile: CodecProfile, path: Path) -> None:
-    """Write ``profile`` to ``path``, replacing it in one step; raises ``SimioError`` when it cannot be written."""
-    text = json.dumps(_to_json(profile), separators=(",", ":"), allow_nan=False)
-    try:
-        _write_in_one_step(path, text)
-    except OSError as error:
-        raise SimioError(
-            f"cannot write the profile {path}: {error.strerror or error}", "free some space or choose another folder"
-        ) from error
+    """Write ``profile`` to ``path``, replacing it in one step; raises ``WriteError`` when it cannot be written."""
+    write_whole(path, json.dumps(_to_json(profile), separators=(",", ":"), allow_nan=False))
 
 
 def load(path: Path) -> CodecProfile:
@@ -55,26 +48,6 @@ def load(path: Path) -> CodecProfile:
         return _checked(_from_json(data))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ProfileError(f"{path}: damaged profile ({error!r})", "profile the model again") from error
-
-
-def _write_in_one_step(path: Path, text: str) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _to_json(profile: CodecProfile) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def profile(
     second.
 
     Raises ``UsageError`` for a preset or an option out of range, ``ModelFileError`` when weights cannot be read,
-    ``SimioError`` when the cache cannot be written.
+    ``WriteError`` when the cache cannot be written.
     """
     _check(sample, n_workers)
     task = Task(model, codec, chunk_bytes, cut(model, chunk_bytes))

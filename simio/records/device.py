@@ -64,7 +64,7 @@ class Cluster:
 
 @dataclass(frozen=True, slots=True)
 class Cpu:
-    """Compute. Rates are those of one of the fastest cores."""
+    """Compute. ``gemv`` and ``decompress`` are rates of one fastest core, ``prefill`` of the default threads."""
 
     clusters: tuple[Cluster, ...]  # fastest first
     default_threads: int

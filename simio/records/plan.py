@@ -11,15 +11,18 @@ class Fetch:
     """One piece of work that must finish before its step may compute: a read request, a decompression, or both.
 
     ``link_bytes`` come from storage in ``n_reads`` requests (0 when the weights are in RAM, compressed) and carry
-    ``raw_bytes`` of weights; ``decompress_bytes`` is the output of the decompressor (0 when stored raw);
-    ``staging_bytes`` of buffer are taken from admission until the step has computed.
+    ``raw_bytes`` of weights; ``decompress_bytes`` is the output of the decompressor (0 when stored raw), made of
+    ``n_chunks`` equal parts that workers take independently; ``staging_bytes`` of buffer are taken from admission until
+    the step has computed. ``sequential``: the read follows file order; routed experts and embedding rows do not.
     """
 
     link_bytes: int
     n_reads: int
     raw_bytes: int
     decompress_bytes: int
+    n_chunks: int
     staging_bytes: int
+    sequential: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +84,14 @@ class Plan:
     n_workers: int
     n_threads: int
     request_bytes: int  # nominal size of one read
-    sequential: bool  # reads follow file order; routed experts do not
     ram: RamUse
     notes: tuple[str, ...] = ()
+
+    @property
+    def decompresses(self) -> bool:
+        """Whether workers are busy while tokens are computed (and not only while loading)."""
+        walks = (p for p in self.passes if p.kind != "load")
+        return any(fetch.decompress_bytes for p in walks for step in p.steps for fetch in step.fetches)
 
     @property
     def hit_ratio(self) -> float:

@@ -22,7 +22,7 @@ class Scenario:
     device: str  # catalogue id, or path of a device file
     model: str  # path of a model or stored profile, or preset "name:quant"
     runtime: str = "auto"  # one of RUNTIMES
-    codec: str = "raw"
+    codec: str | None = None  # default: a stored profile's, else raw
     ram_bytes: int | None = None  # what the app may use; default: the device's usable RAM
     prompt_tokens: int = 128
     batch_tokens: int = 512  # prompt tokens per prefill pass (llama.cpp's n_ubatch)
@@ -32,15 +32,15 @@ class Scenario:
     n_threads: int | None = None  # compute threads; default: the device's
     n_workers: int | None = None  # decompression workers; default: spare cores, at least half
     queue_depth: int | None = None  # reads in flight; default: the device's best
-    read_bytes: int = 4 * 1024**2  # size of one read request
-    chunk_bytes: int = 1024**2  # unit compressed
-    prefetch_depth: int = 1  # steps read ahead of compute; 0 = serial
+    read_bytes: int | None = None  # size of one read request; default 4 MiB
+    chunk_bytes: int | None = None  # unit compressed; default: a stored profile's, else 1 MiB
+    prefetch_depth: int | None = None  # steps read ahead of compute; 0 = serial; default 1
     staging_bytes: int | None = None  # buffers between flash and compute; default: as much as the prefetch can use
     pinned_bytes: int | None = None  # weights kept in RAM under `stream`; default: whatever is free
     pinned_fraction: float | None = None  # the same as a share of the dense weights
     cache_policy: str | None = None  # for weights that are not pinned; default: lru for experts, none for dense
     cache_bytes: int | None = None
-    cache_form: str = "raw"  # how pinned and cached weights are held
+    cache_form: str | None = None  # how pinned and cached weights are held; default raw
     top_k: int | None = None  # experts per token; default: the model's
     seed: int = 0
     draws: int = 200  # Monte Carlo draws behind the interval
@@ -49,7 +49,7 @@ class Scenario:
         """Refuse values that mean nothing. Raises ``UsageError`` or ``UnknownNameError``."""
         if self.runtime not in RUNTIMES:
             raise UnknownNameError("runtime", self.runtime, RUNTIMES)
-        if self.cache_form not in CACHE_FORMS:
+        if self.cache_form is not None and self.cache_form not in CACHE_FORMS:
             raise UnknownNameError("cache form", self.cache_form, CACHE_FORMS)
         if self.pinned_fraction is not None and not 0 <= self.pinned_fraction <= 1:
             raise UsageError(f"pinned_fraction is {self.pinned_fraction}", "give a share between 0 and 1")
@@ -61,6 +61,16 @@ class Scenario:
                 continue
             if not math.isfinite(value) or value < least:
                 raise UsageError(f"{name} is {value}", f"give at least {least}")
+            if value > _MOST.get(name, _MOST_BYTES):
+                raise UsageError(f"{name} is {value:.4g}", f"give at most {_MOST.get(name, _MOST_BYTES)}")
+        if self.context_tokens is not None and self.context_tokens < self.prompt_tokens + self.n_tokens:
+            raise UsageError(
+                f"context_tokens is {self.context_tokens}, below the {self.prompt_tokens} prompt tokens and "
+                f"{self.n_tokens} generated ones",
+                "give a longer context, or leave it out",
+            )
+        if self.cache_policy == "none" and self.cache_bytes:
+            raise UsageError("cache_bytes is given, but the cache policy is none", "leave one of them out")
 
     def to_json(self) -> dict[str, Any]:
         """All fields that are set, by name."""
@@ -90,6 +100,20 @@ _LEAST = {
     "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
     "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "top_k": 1, "seed": 0, "draws": 0,
 }  # fmt: skip
+
+#: Beyond these a run means nothing and would not end.
+_MOST_BYTES = 1 << 50
+_MOST = {
+    "prompt_tokens": 10**6, "batch_tokens": 10**6, "n_tokens": 10**6, "context_tokens": 10**8, "n_threads": 10**4,
+    "kv_bytes_per_value": 16, "n_workers": 10**4, "queue_depth": 10**4, "prefetch_depth": 10**4, "top_k": 10**4,
+    "seed": 1 << 63, "draws": 10**5,
+}  # fmt: skip
+
+#: Choices that only explicit reads have; asking for one asks for the runtime ``stream``.
+STREAM_ONLY = ("prefetch_depth", "staging_bytes", "pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes",
+               "cache_form")  # fmt: skip
+#: Choices that mean nothing to a mapped file.
+NOT_MMAP = (*STREAM_ONLY, "queue_depth", "read_bytes", "n_workers")
 
 
 def _fits(value: Any, annotation: str) -> bool:

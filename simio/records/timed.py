@@ -20,7 +20,8 @@ class TimedPlan:
     router_back: list[int]
     is_read: list[bool]  # fetch uses a queue slot and the link
     link_s: list[Any]
-    decompress_s: list[Any]
+    decompress_s: list[Any]  # of one chunk
+    n_chunks: list[int]  # chunks of a fetch that are decompressed independently
     staging_bytes: list[int]
     link_bytes: list[int]
     latency_s: Any

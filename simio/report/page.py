@@ -12,10 +12,10 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin-to
 .figures { display: flex; flex-wrap: wrap; gap: 1rem; margin: 1.5rem 0 }
 .figure { border: 1px solid #d7dee5; border-radius: 8px; padding: .7rem 1rem; min-width: 9rem }
 .figure b { display: block; font-size: 1.5rem; font-weight: 600 } .figure span { color: #5b6b7b; font-size: .85rem }
-table { border-collapse: collapse; width: 100%; margin: .5rem 0 }
+table { border-collapse: collapse; width: 100%; margin: .5rem 0 } .wide { overflow-x: auto }
 th, td { text-align: left; padding: .3rem .6rem; border-bottom: 1px solid #e6ebf0; vertical-align: top }
 th { color: #5b6b7b; font-weight: 600; font-size: .85rem }
-code { background: #f2f5f8; padding: .1rem .3rem; border-radius: 4px; font-size: .85em; overflow-wrap: anywhere }
+code { background: #f2f5f8; padding: .1rem .3rem; border-radius: 4px; font-size: .85em; overflow-wrap: break-word }
 .assumed td { background: #fff6e0 } .ok { color: #1a7f4b } .note { color: #5b6b7b }
 @media (prefers-color-scheme: dark) { :root { color-scheme: light } }
 """
@@ -45,7 +45,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], classes: Iterable[
         f'<tr class="{marks[i] if i < len(marks) else ""}">' + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
         for i, row in enumerate(rows)
     )
-    return f"<table><tr>{''.join(f'<th>{escape(h)}</th>' for h in head)}</tr>{body}</table>"
+    header = "".join(f"<th>{escape(h)}</th>" for h in head)
+    return f'<div class="wide"><table><tr>{header}</tr>{body}</table></div>'
 
 
 def section(title: str, *parts: str) -> str:

@@ -89,7 +89,9 @@ def _charts(p: Prediction) -> list[str]:
 def _html(figure: Figure, height: int) -> str:
     figure.update_layout(template="simple_white", height=height, margin={"l": 10, "r": 10, "t": 20, "b": 10})
     figure.update_yaxes(automargin=True)
-    html: str = figure.to_html(full_html=False, include_plotlyjs=False, config={"displayModeBar": False})
+    html: str = figure.to_html(
+        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
+    )
     return html
 
 

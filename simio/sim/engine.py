@@ -19,10 +19,26 @@ Process = Generator[simpy.Event, Any, None]
 
 @dataclass(frozen=True, slots=True)
 class Simulated:
-    """When each pass ended [s], and every span of service."""
+    """When each pass ended [s], every span of service, and ∫ number in system dt per resource, as counted [s]."""
 
     pass_end_s: list[float]
     spans: list[Span]
+    in_system_s: dict[str, float]
+
+
+class _Census:
+    """Counts who is at a resource and integrates the count over time."""
+
+    def __init__(self, env: simpy.Environment) -> None:
+        self.env = env
+        self.n = 0
+        self.since = 0.0
+        self.area_s = 0.0
+
+    def change(self, by: int) -> None:
+        self.area_s += self.n * (self.env.now - self.since)
+        self.since = self.env.now
+        self.n += by
 
 
 def run(timed: TimedPlan, n_passes: int | None = None) -> Simulated:
@@ -43,6 +59,7 @@ class _Pipeline:
         n = [timed.step_fetch[s + 1] - timed.step_fetch[s] for _, s in self.steps]
         self.arrived = [[env.event() for _ in range(k)] for k in n]
         self.ready = [[env.event() for _ in range(k)] for k in n]
+        self.census = {name: _Census(env) for name in ("storage", "decompress", "compute")}
         self.pass_end = [0.0] * len(order)
         self.spans: list[Span] = []
 
@@ -50,7 +67,7 @@ class _Pipeline:
         for process in (self.reader(), self.dispatcher(), self.token_loop()):
             self.env.process(process)
         self.env.run()
-        return Simulated(self.pass_end, self.spans)
+        return Simulated(self.pass_end, self.spans, {name: c.area_s for name, c in self.census.items()})
 
     def fetches(self) -> Iterator[tuple[int, int, int]]:
         """(global step, number within the step, fetch) in plan order."""
@@ -82,7 +99,7 @@ class _Pipeline:
 
     def read(self, g: int, k: int, f: int, slot: simpy.resources.resource.Request) -> Process:
         """Wait the latency with the slot, then hold the link for the transfer."""
-        queued = self.env.now
+        queued = self.arrive("storage")
         if self.timed.latency_s:
             yield self.env.timeout(self.timed.latency_s)
         with self.link.request() as turn:
@@ -94,31 +111,38 @@ class _Pipeline:
         self.arrived[g][k].succeed()
 
     def dispatcher(self) -> Process:
-        """Hand what has arrived to the workers, in plan order."""
+        """Hand the chunks of what has arrived to the workers, in plan order."""
         for g, k, f in self.fetches():
-            if not self.timed.decompress_s[f]:
+            if not self.timed.n_chunks[f]:
                 continue
             yield self.arrived[g][k]
-            queued = self.env.now
-            worker = self.workers.request()
-            yield worker
-            self.env.process(self.decompress(g, k, f, worker, queued))
+            running = []
+            for _ in range(self.timed.n_chunks[f]):
+                queued = self.arrive("decompress")
+                worker = self.workers.request()
+                yield worker
+                running.append(self.env.process(self.decompress(g, f, worker, queued)))
+            self.env.process(self.gather(g, k, running))
 
-    def decompress(self, g: int, k: int, f: int, worker: simpy.resources.resource.Request, queued: float) -> Process:
-        """Hold a worker."""
+    def decompress(self, g: int, f: int, worker: simpy.resources.resource.Request, queued: float) -> Process:
+        """Hold a worker for one chunk."""
         start = self.env.now
         yield self.env.timeout(self.timed.decompress_s[f])
         self.workers.release(worker)
         self.note("decompress", g, queued, start, 0)
+
+    def gather(self, g: int, k: int, running: list[simpy.Process]) -> Process:
+        """A fetch is ready when all its chunks are."""
+        yield self.env.all_of(running)
         self.ready[g][k].succeed()
 
     def token_loop(self) -> Process:
         """Compute step after step, each when its fetches are ready; then give its staging back."""
         for g, (i, s) in enumerate(self.steps):
-            queued = self.env.now
+            queued = self.arrive("compute")
             first = self.timed.step_fetch[s]
             for k in range(len(self.ready[g])):
-                yield (self.ready if self.timed.decompress_s[first + k] else self.arrived)[g][k]
+                yield (self.ready if self.timed.n_chunks[first + k] else self.arrived)[g][k]
             start = self.env.now
             if self.timed.compute_s[s]:
                 yield self.env.timeout(self.timed.compute_s[s])
@@ -129,6 +153,12 @@ class _Pipeline:
             if held:
                 yield self.staging.put(held)
 
+    def arrive(self, resource: str) -> float:
+        """Join ``resource`` now. [s]"""
+        self.census[resource].change(+1)
+        return self.env.now
+
     def note(self, resource: str, g: int, queued: float, start: float, n_bytes: int) -> None:
-        if self.env.now > start or n_bytes:
-            self.spans.append(Span(resource, self.steps[g][0], g, queued, start, self.env.now, n_bytes))
+        """Leave ``resource``, served."""
+        self.census[resource].change(-1)
+        self.spans.append(Span(resource, self.steps[g][0], g, queued, start, self.env.now, n_bytes))

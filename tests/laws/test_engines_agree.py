@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from random_plans import random_plan
 
 from simio.analytic import batch, bounds, compiled, recurrence
-from simio.predict.laws import area, prefix
+from simio.predict.laws import prefix
 from simio.sim import engine
 
 plans = st.integers(0, 10**9).map(random_plan)
@@ -49,13 +49,15 @@ def test_more_of_any_resource_is_never_slower(timed, resource):
 @settings(max_examples=500, deadline=None)
 @given(plans)
 def test_spans_conserve_bytes_busy_time_and_littles_law(timed):
-    spans, demand = engine.run(timed).spans, bounds.demand(timed)
+    simulated, demand = engine.run(timed), bounds.demand(timed)
+    spans = simulated.spans
     assert sum(s.n_bytes for s in spans) == demand.link_bytes
     for resource in ("storage", "decompress", "compute"):
         own = [s for s in spans if s.resource == resource]
         assert all(s.queued_s <= s.start_s <= s.end_s for s in own)
         assert sum(s.end_s - s.start_s for s in own) == pytest.approx(demand.busy_s[resource], rel=1e-9, abs=1e-15)
-        assert area(own) == pytest.approx(sum(s.end_s - s.queued_s for s in own), rel=1e-9, abs=1e-12)
+        in_system_s = sum(s.end_s - s.queued_s for s in own)
+        assert simulated.in_system_s[resource] == pytest.approx(in_system_s, rel=1e-9, abs=1e-12)
 
 
 @settings(max_examples=100, deadline=None)
@@ -82,7 +84,7 @@ def test_a_second_run_repeats_every_span(timed):
 def test_filling_in_a_steady_state_changes_nothing(timed):
     ends = [0.0] * len(timed.order)
     n = timed.n_steps()
-    never = [*recurrence.arguments(timed), [0.0] * n, [0] * n, ends, recurrence.workspace(timed), lambda *_: False]
+    never = [*recurrence.arguments(timed), [0.0] * n, [0] * n, ends, recurrence.workspace(timed), lambda *_: 0]
     recurrence.max_plus(*never)
     assert recurrence.run(timed).pass_end_s == pytest.approx(ends, rel=1e-10, abs=1e-15)
 

@@ -119,7 +119,7 @@ def test_a_profile_refuses_another_codec(gguf_file, tmp_path):
     simio("profile", gguf_file, "--codec", "zstd:1", "-o", stored)
     result = simio("predict", "--device", "pixel8", "--model", stored, "--codec", "lz4:1")
     assert result.code == 2
-    assert "profiled with zstd:1" in result.err
+    assert "profiled with codec zstd:1, not lz4:1" in result.err
 
 
 def test_a_truncated_file_is_named_and_no_profile_is_left(gguf_file, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 from command_line import simio
 from tiny import MB, device, model, profile, scenario
 
-from simio.predict import evaluate, interval
+from simio.predict import evaluate
+from simio.predict.interval import interval
 from simio.predict.resolve import complete
 
 KEYS = {
@@ -121,7 +122,7 @@ def test_full_check_lets_simpy_cover_the_whole_run(runtime):
 def test_exact_numbers_give_a_point_and_wide_numbers_a_wide_interval():
     def spread(factor: float) -> float:
         resolved = complete(asked, device(spread=factor, memory=1e13), profile(model()))
-        found = interval(asked, resolved, evaluate(resolved))
+        found = interval(asked, resolved, evaluate(resolved)).interval
         return found.high / found.low
 
     asked = scenario(ram_bytes=100 * MB, draws=400)
@@ -161,3 +162,70 @@ def test_predicting_a_preset_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
     assert json.loads(done.stdout)["tokens_per_s"] > 0
+
+
+def test_a_pin_without_a_runtime_asks_for_streaming():
+    words = ("predict", "--device", "pixel8", "--model", "llama-3.1-8b:q4_k_m", "--ram", "3GB", "--json")
+    pinned = simio(*words, "--pin", "50%").json
+    assert pinned["resolved"]["runtime"] == "stream"
+    assert pinned["bytes_per_token"] < 0.51 * simio(*words).json["bytes_per_token"]
+
+
+def test_a_weight_cache_leaves_the_pin_what_it_does_not_take():
+    words = ("predict", "--device", "pixel8", "--model", "llama-3.1-8b:q4_k_m", "--runtime", "stream", "--json")
+    cached = simio(*words, "--cache-size", "1GB").json
+    assert cached["peak_ram_bytes"] <= cached["ram"]["budget"]
+    assert cached["hit_ratio"] > 0.3
+
+
+def test_an_unknown_read_ahead_widens_the_interval_under_mmap(tmp_path):
+    from simio.paths import data_dir
+
+    text = (data_dir("devices") / "pixel8.toml").read_text().replace('id = "pixel8"', 'id = "other"')
+    known = tmp_path / "other.toml"
+    low_high = 'value = 128, unit = "KiB", source = "assumed", low = 64, high = 512'
+    assert low_high in text
+    known.write_text(text.replace(low_high, 'value = 128, unit = "KiB", source = "assumed", low = 16, high = 512'))
+    words = ("predict", "--model", "llama-3.1-8b:q8_0", "--ram", "3GB", "--json", "--device")
+    narrow, wide = simio(*words, "pixel8").json["interval"], simio(*words, known).json["interval"]
+    assert wide["low"] < 0.8 * narrow["low"]
+
+
+def test_waiting_is_named_when_nothing_is_busy():
+    words = ("predict", "--device", "pixel8", "--model", "llama-3.2-1b:q4_0", "--runtime", "stream", "--json")
+    serial = simio(*words, "--pin", "0%", "--prefetch", "0", "--queue-depth", "1").json["bottleneck"]
+    assert serial["limit"] in serial["share"] or "waiting" in serial["limit"]
+    assert all(share <= 1.0 + 1e-9 for share in serial["share"].values())
+
+
+def test_the_bottleneck_follows_the_hardware():
+    words = ("predict", "--model", "llama-3.1-8b:q8_0", "--ram", "3GB", "--json", "--device")
+    assert simio(*words, "rpi5-sd").json["bottleneck"]["limit"] == "storage bandwidth"
+    in_ram = simio("predict", "--model", "llama-3.2-1b:q8_0", "--device", "rpi5-nvme", "--json").json
+    assert in_ram["bottleneck"]["limit"] in ("memory bandwidth", "compute")
+
+
+def test_assumed_numbers_lower_the_confidence():
+    mapped = simio("predict", "--device", "pixel8", "--model", "llama-3.1-8b:q4_0", "--json").json["confidence"]
+    assert "assumed" in mapped["basis"]
+    assert mapped["label"] == "low"
+
+
+def test_loading_a_moe_is_sequential_even_if_its_experts_are_not():
+    words = ("predict", "--device", "oneplus13", "--model", "qwen3-30b-a3b:q4_k_m", "--ram", "40GB", "--json")
+    mapped, resident = (simio(*words, "--runtime", runtime).json["cold_start_s"] for runtime in ("mmap", "resident"))
+    assert mapped < 4 * resident
+
+
+def test_a_profile_can_be_asked_about_stored_raw(tmp_path):
+    from simio.models import preset
+    from simio.models.statistics import profile_from_statistics
+    from simio.profiling.profile_file import save
+
+    stored = tmp_path / "p.simio.json"
+    save(profile_from_statistics(preset("llama-3.2-1b:bf16"), "zstd:1", 1 << 20), stored)
+    words = ("predict", "--device", "nvme-minipc", "--model", stored, "--runtime", "stream", "--ram", "1GB", "--json")
+    packed, raw = simio(*words).json, simio(*words, "--codec", "raw").json
+    assert (packed["resolved"]["codec"], raw["resolved"]["codec"]) == ("zstd:1", "raw")
+    assert raw["compression"]["ratio"] == 1.0
+    assert any("store the weights raw" in s["change"] for s in packed["suggestions"])

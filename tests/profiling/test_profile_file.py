@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_old_profile_and_nothing_else(found, path, monkey
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = path.read_bytes()
-    monkeypatch.setattr("simio.profiling.profile_file.os.fsync", full)
+    monkeypatch.setattr("simio.paths.os.fsync", full)
     with pytest.raises(SimioError, match="No space left") as caught:
         profile_file.save(replace(found, codec="lz4:1"), path)
     assert caught.value.hint
@@ -124,7 +124,7 @@ def test_a_full_disk_leaves_the_old_profile_and_nothing_else(found, path, monkey
 
 
 def test_saving_into_a_missing_folder_is_an_error(found, tmp_path):
-    with pytest.raises(SimioError, match="cannot write the profile"):
+    with pytest.raises(SimioError, match="cannot be written"):
         profile_file.save(found, tmp_path / "none" / "p.simio.json")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
-from tiny import MB, device, model, profile, run
+from tiny import MB, device, embedding, head, model, profile, run
 
 from simio.errors import InfeasibleError, UsageError
 
@@ -37,6 +39,33 @@ def test_kv_cache_is_read_in_blocks_of_256_tokens():
     one_block = 3 * (MB + 1000 * 256 * 2.0) / 1e10
     two_blocks = 3 * (MB + 1000 * 512 * 2.0) / 1e10
     assert point.token_latencies_s == pytest.approx([one_block, one_block, two_blocks, two_blocks])
+
+
+def test_attention_follows_the_weights_even_where_arithmetic_binds():
+    # 1 MB of weights: 0.1 ms of DRAM, 1 ms of GEMV. KV of 256 tokens: 0.512 MB, 0.0512 ms of DRAM, 0.512 ms of GEMV.
+    point = run(profile(model(kv_values=1000)), device(gemv=1e9, memory=1e10), runtime="resident")
+    assert point.token_latencies_s == pytest.approx([3 * (1e-3 + 1000 * 256 * 2.0 / 1e9)] * 4)
+
+
+def test_prompts_longer_than_a_batch_are_prefilled_in_batches():
+    point = run(profile(model()), device(), runtime="resident", prompt_tokens=100, batch_tokens=30)
+    kinds = [point.plan.passes[p].kind for p in point.plan.order]
+    assert kinds == ["load"] + ["prefill"] * 4 + ["decode"] * 4
+
+
+def test_every_prompt_token_reads_its_embedding_row():
+    with_table = replace(model(), tensors=(embedding(rows=1000, row_bytes=4096), *model().tensors, head(MB)))
+    point = run(profile(with_table), device(), runtime="stream", pinned_bytes=0, prompt_tokens=100)
+    rows = [f for p in point.plan.passes if p.kind == "prefill" for f in p.steps[0].fetches if not f.sequential]
+    assert [(f.n_reads, f.link_bytes) for f in rows] == [(100, 100 * 4096)]
+
+
+def test_the_head_is_read_only_where_a_token_is_wanted():
+    with_head = replace(model(), tensors=(*model().tensors, head(2 * MB)))
+    point = run(profile(with_head), device(), runtime="stream", pinned_bytes=0, prompt_tokens=60, batch_tokens=30)
+    first, last = (p for p in point.plan.passes if p.kind == "prefill")
+    assert sum(f.link_bytes for s in first.steps for f in s.fetches) == 3 * MB
+    assert sum(f.link_bytes for s in last.steps for f in s.fetches) == 5 * MB
 
 
 def test_prefill_takes_the_flop_over_the_rate():
@@ -100,6 +129,21 @@ def test_two_workers_halve_a_decompression_bound():
     assert sum(point.token_latencies_s[-2:]) == pytest.approx(2 * 3 * MB / 2e9)
 
 
+def test_the_chunks_of_one_read_are_decompressed_by_all_workers():
+    # One layer of 4 chunks is one read; 4 ms of decompression by one worker, 1 ms by four.
+    packed = profile(model(n_layers=1, layer_bytes=4 * MB), codec="zstd:1", stored=0.5)
+    options = {"runtime": "stream", "pinned_bytes": 0, "prefetch_depth": 0, "queue_depth": 8}
+    one, four = (run(packed, device(decompress=1e9), n_workers=n, **options) for n in (1, 4))
+    # Four workers and a compute thread share four cores, so each runs at 4/5 of its rate; so does compute.
+    assert one.token_latencies_s[-1] - four.token_latencies_s[-1] == pytest.approx(4e-3 - 1.25e-3 - 0.1e-3, rel=1e-6)
+
+
+def test_idle_workers_do_not_slow_compute():
+    packed = profile(model(), codec="zstd:1", stored=0.5)
+    point = run(packed, device(n_cores=1), runtime="resident")
+    assert point.token_latencies_s == pytest.approx([3e-4] * 4)
+
+
 def test_pinning_half_the_weights_halves_the_bytes_read():
     big = profile(model(n_layers=10, layer_bytes=10 * MB))
     bytes_read = {
@@ -141,6 +185,7 @@ def test_a_cache_below_one_token_cycle_says_so():
     moe = profile(model(n_layers=2, n_experts=4, top_k=2))
     point = run(moe, device(), runtime="stream", pinned_fraction=1.0, cache_policy="lru", cache_bytes=3 * MB)
     assert any("below one token cycle" in note for note in point.plan.notes)
+    assert point.plan.hit_ratio == pytest.approx(1 / 3)  # the pinned routers, and no expert
 
 
 def test_ram_below_one_layers_staging_is_refused():

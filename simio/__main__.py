@@ -1,0 +1,5 @@
+"""``python -m simio``."""
+
+from simio.cli import main
+
+main()
