@@ -69,6 +69,12 @@ class WriteError(SimioError):
     exit_code = 9
 
 
+class ContainerError(SimioError):
+    """A weight container is damaged, is not one, or is being written by another process."""
+
+    exit_code = 10
+
+
 class LawError(SimioError):
     """A conservation or queueing law failed: simio's own result is wrong. Please report it with the scenario."""
 
@@ -79,6 +85,12 @@ class ProfileError(SimioError):
     """A stored profile is corrupt or does not belong to the model it is used with."""
 
     exit_code = 8
+
+
+class MeasurementFileError(SimioError):
+    """A file of measurements is malformed; the message names file, row and column."""
+
+    exit_code = 11
 
 
 def _some(names: list[str], n: int = 12) -> str:

@@ -49,14 +49,16 @@ def cut(model: Model, chunk_bytes: int) -> list[ChunkRef]:
     if not model.files:
         raise UsageError(f"{model.name} is a preset without weights", "give the path of a model file to profile")
     return [
-        ChunkRef(index, stream, start, min(step, stream.n_bytes - start))
+        chunk
         for index, tensor in enumerate(model.tensors)
         for stream in tensor.streams
-        for step in (_step(stream, chunk_bytes),)
-        for start in range(0, stream.n_bytes, step)
+        for chunk in cut_stream(index, stream, chunk_bytes)
     ]
 
 
-def _step(stream: Stream, chunk_bytes: int) -> int:
+def cut_stream(tensor: int, stream: Stream, chunk_bytes: int) -> list[ChunkRef]:
+    """The chunks of one stream of the ``tensor``-th tensor."""
     block_bytes = weight_type(stream.dtype).block_bytes
-    return max(1, chunk_bytes // block_bytes) * block_bytes
+    step = max(1, chunk_bytes // block_bytes) * block_bytes
+    starts = range(0, stream.n_bytes, step)
+    return [ChunkRef(tensor, stream, start, min(step, stream.n_bytes - start)) for start in starts]

@@ -1,16 +1,21 @@
-"""Do one job per item on several threads, in order, without queueing: each worker takes the next item when it is free.
+"""Do one job per item on several threads: ``for_each`` keeps no results, ``in_order`` hands them back in order.
 
-Threads suffice because codecs, reads and hashing release the GIL. A worker holds one item at a time, so memory does not
-grow with the model. The calling thread only ticks; interrupted, it lets the workers finish the item in hand.
+Threads suffice because codecs, reads and hashing release the GIL. Memory does not grow with the model: a worker holds
+one item at a time, and results wait in a bounded queue. The calling thread ticks or takes the results; interrupted, it
+lets the workers finish the item in hand.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from typing import TypeVar
 
 _TICK_S = 0.1
+
+Result = TypeVar("Result")
 
 
 class _Turns:
@@ -59,3 +64,25 @@ def _work(turns: _Turns, job: Callable[[int], int]) -> None:
     item = turns.next(0)
     while item is not None:
         item = turns.next(job(item))
+
+
+def in_order(
+    items: Sequence[int], job: Callable[[int], Result], n_workers: int, n_in_flight: int
+) -> Generator[Result, None, None]:
+    """The results of ``job`` in the order of ``items``; at most ``n_in_flight`` items are begun and not yet taken.
+
+    Raises the error of the first item that has one. Closed early (``contextlib.closing``), it begins nothing more and
+    waits for the jobs in hand.
+    """
+    flying: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(n_workers, thread_name_prefix="simio-in-order") as pool:
+        try:
+            for item in items:
+                flying.append(pool.submit(job, item))
+                if len(flying) >= n_in_flight:
+                    yield flying.popleft().result()
+            while flying:
+                yield flying.popleft().result()
+        finally:
+            for future in flying:
+                future.cancel()

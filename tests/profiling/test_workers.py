@@ -1,10 +1,11 @@
 """The worker threads: every item once, prompt stop on the first error."""
 
 import threading
+from contextlib import closing
 
 import pytest
 
-from simio.profiling.workers import for_each
+from simio.profiling.workers import for_each, in_order
 
 
 @pytest.mark.parametrize("n_workers", [1, 3, 8])
@@ -32,3 +33,32 @@ def test_the_first_error_stops_the_others():
     with pytest.raises(ValueError, match="ten"):
         for_each(range(100_000), job, 3)
     assert len(done) < 1000
+
+
+@pytest.mark.parametrize(("n_workers", "n_in_flight"), [(1, 1), (3, 4), (8, 2)])
+def test_results_come_in_order_and_few_are_in_flight(n_workers, n_in_flight):
+    begun, taken = [], []
+
+    def job(i):
+        begun.append(i)
+        threading.Event().wait(0.002 * (i % 3))
+        return i
+
+    for result in in_order(range(60), job, n_workers, n_in_flight):
+        taken.append(result)
+        assert len(begun) <= len(taken) + n_in_flight
+    assert taken == list(range(60))
+
+
+def test_results_closed_early_begin_nothing_more():
+    begun = []
+    with closing(in_order(range(1000), lambda i: begun.append(i) or i, 2, 4)) as results:
+        assert next(results) == 0
+    assert len(begun) <= 5
+
+
+def test_an_error_comes_in_its_turn():
+    results = in_order(range(10), lambda i: 6 // (3 - i), 3, 5)
+    assert [next(results) for _ in range(3)] == [2, 3, 6]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

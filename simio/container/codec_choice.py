@@ -1,0 +1,87 @@
+"""Which codec stores which tensor: one for all, or a plan file.
+
+``{"default": "zstd:1", "tensors": {"output.weight": "raw", "blk.*.ffn_*": "fields(zstd:1)"}}``. A tensor's own name
+wins over patterns (``*``, ``?``, ``[…]``), the first pattern that fits over later ones; the default takes the rest, and
+the bytes outside tensors.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from simio.codecs import Codec, parse
+from simio.errors import SimioError, UnknownNameError, UsageError
+
+DEFAULT = "zstd:1"
+_EXAMPLE = 'write {"default": "zstd:1", "tensors": {"output.weight": "raw"}}'
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecChoice:
+    """``default``, and codecs by tensor name or pattern in the order given."""
+
+    default: Codec
+    tensors: dict[str, Codec] = field(default_factory=dict)
+
+    @classmethod
+    def everywhere(cls, codec: str) -> CodecChoice:
+        """One codec for all; raises as ``simio.codecs.parse``."""
+        return cls(parse(codec))
+
+    @classmethod
+    def load(cls, path: Path) -> CodecChoice:
+        """The plan in a JSON file.
+
+        Raises ``UsageError`` for a file that is none, ``UnknownNameError`` for an unknown key or codec.
+        """
+        try:
+            table = json.loads(path.read_bytes(), object_pairs_hook=_without_repeats)
+        except OSError as error:
+            raise UsageError(f"{path}: cannot be read: {error.strerror}", _EXAMPLE) from error
+        except (ValueError, RecursionError) as error:
+            raise UsageError(f"{path}: not a codec plan ({error})", _EXAMPLE) from error
+        tensors = table.get("tensors", {}) if isinstance(table, dict) else None
+        if not isinstance(tensors, dict):
+            raise UsageError(f"{path}: not a codec plan", _EXAMPLE)
+        for key in table.keys() - {"default", "tensors"}:
+            raise UnknownNameError("key of a codec plan", key, ("default", "tensors"))
+        default = _codec(table.get("default", DEFAULT), f"{path}: default")
+        return cls(default, {name: _codec(text, f"{path}: {name}") for name, text in tensors.items()})
+
+    def for_tensors(self, names: Iterable[str]) -> list[Codec]:
+        """The codec of each tensor; raises ``UnknownNameError`` for a name or pattern that fits none."""
+        names = list(names)
+        unused = dict.fromkeys(self.tensors)
+        chosen = []
+        for name in names:
+            fits = [p for p in self.tensors if p == name or (_WILD.intersection(p) and fnmatchcase(name, p))]
+            for pattern in fits:
+                unused.pop(pattern, None)
+            key = name if name in self.tensors else next(iter(fits), None)
+            chosen.append(self.default if key is None else self.tensors[key])
+        for pattern in unused:
+            raise UnknownNameError("tensor", pattern, names)
+        return chosen
+
+
+def _codec(text: Any, where: str) -> Codec:
+    if not isinstance(text, str):
+        raise UsageError(f"{where}: {text!r} is no codec", _EXAMPLE)
+    try:
+        return parse(text)
+    except SimioError as error:
+        error.message = f"{where}: {error.message}"
+        raise
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        raise ValueError("a name is given twice")
+    return table
