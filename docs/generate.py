@@ -8,7 +8,21 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("", "predict", "inspect", "profile", "models", "devices", "devices list", "devices show", "devices check")
+COMMANDS = (
+    "",
+    "predict",
+    "inspect",
+    "profile",
+    "pack",
+    "unpack",
+    "verify",
+    "validate",
+    "models",
+    "devices",
+    "devices list",
+    "devices show",
+    "devices check",
+)
 
 
 QUESTION = "predict --device pixel8 --model llama-3.1-8b:q4_k_m"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent / "benchmarks")]
+sys.path.insert(0, str(Path(__file__).parent))
 
 SHARED = Path(__file__).parent.parent.parent / "shared"
 

@@ -42,7 +42,8 @@ def test_an_example_prints_what_lies_beside_it(example):
 
 
 @pytest.mark.parametrize(
-    ("group", "folder"), [("codecs", "codecs"), ("formats", "formats"), ("cache_policies", "cache")]
+    ("group", "folder"),
+    [("codecs", "codecs"), ("formats", "formats"), ("cache_policies", "cache"), ("importers", "importers")],
 )
 def test_every_plug_in_of_the_folder_has_an_entry_point_and_the_install_knows_it(group, folder):
     from simio import registry

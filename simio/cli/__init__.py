@@ -8,7 +8,7 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import devices, inspect, models, predict, profile
+from simio.cli import devices, inspect, models, pack, predict, profile, validate
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -24,6 +24,10 @@ app = typer.Typer(
 app.command("predict")(predict.predict)
 app.command("inspect")(inspect.inspect)
 app.command("profile")(profile.profile)
+app.command("pack")(pack.pack)
+app.command("unpack")(pack.unpack)
+app.command("verify")(pack.verify)
+app.command("validate")(validate.validate)
 app.command("models")(models.models)
 app.add_typer(devices.app, name="devices")
 

@@ -46,13 +46,16 @@ def share(text: str, option: str) -> float:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr with bytes, rate and time left, drawn from the first report on; silent when not a terminal."""
+def progress(what: str, in_bytes: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr with bytes (or a plain count), rate and time left, drawn from the first report on.
+
+    Silent when not a terminal.
+    """
     bar: list[Any] = []
 
     def report(done: int, total: int) -> None:
         if not bar:
-            bar.extend(_start(what, total))
+            bar.extend(_start(what, total, in_bytes))
         bar[0].update(bar[1], completed=done, total=total)
 
     try:
@@ -62,15 +65,23 @@ def progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar[0].stop()
 
 
-def _start(what: str, total: int) -> tuple[Any, Any]:
+def _start(what: str, total: int, in_bytes: bool) -> tuple[Any, Any]:
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
+    amount = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)
     shown = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
+        *amount,
         TimeRemainingColumn(),
         console=Console(stderr=True),
         transient=True,

@@ -1,0 +1,150 @@
+"""``simio validate``: predictions beside measurements."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simio.cli.output import check_output, print_json, progress
+from simio.errors import UsageError
+from simio.paths import write_whole
+
+if TYPE_CHECKING:
+    from simio.records.measurement import Measurement
+    from simio.records.validation import Group, Summary, Validation
+
+RELATION = (
+    "fitted – the device has numbers fitted to published runs, maybe to this one; cited – its file takes numbers from "
+    "where this run was published; apart – neither"
+)
+#: Exit code of ``--fail-above``: the command worked and the errors are too large.
+TOO_FAR_OFF = 1
+
+
+def validate(
+    runs: Annotated[
+        list[Path] | None, typer.Option(help="Measured runs: published table, llama-bench, CSV, trace.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Device file or id for every run.")] = None,
+    model: Annotated[list[str] | None, typer.Option(metavar="NAME=MODEL", help="What a model's name means.")] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="Only runs of this kind: in_ram, flash_bound …")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
+    fail_above: Annotated[
+        float | None, typer.Option(help="Exit 1 if the median absolute error is above this share, e.g. 0.15.")
+    ] = None,
+) -> None:
+    """Predict measured runs from their inputs alone, and compare.
+
+    --runs, --model and --kind may be given several times. Example: simio validate --runs runs.csv --report out.html
+    """
+    if not runs:
+        raise UsageError("no --runs", "for example --runs runs.csv; docs/measurements.md describes the formats")
+    if fail_above is not None and not fail_above >= 0:
+        raise UsageError(f"--fail-above {fail_above}", "write a share, for example 0.15")
+    check_output(None if report is None else str(report), needs="plotly")
+    check_output(None if markdown is None else str(markdown))
+    renamed = dict(_renaming(text) for text in model or [])
+    from simio.importers import read_all
+    from simio.validate import validate as run
+
+    chosen = _of_kind(read_all(runs), kind)
+    with progress("predicting", in_bytes=False) as reporter:
+        result = run(chosen, device, renamed, reporter)
+    _write_pages(result, report, markdown, runs, kind)
+    if as_json:
+        print_json(result.to_json())
+    else:
+        print(describe(result))
+    _judge(result.summary, fail_above)
+
+
+def _renaming(text: str) -> tuple[str, str]:
+    name, equals, meant = text.rpartition("=")
+    if not (name and equals and meant):
+        raise UsageError(f"--model '{text}'", "write for example --model s300:Q8_0=path/to/model.gguf")
+    return name, meant
+
+
+def _of_kind(runs: list[Measurement], kinds: list[str] | None) -> list[Measurement]:
+    present = sorted({run.kind for run in runs if run.kind})
+    for kind in kinds or []:
+        if kind not in present:
+            raise UsageError(f"--kind {kind}: no such runs", f"kinds here: {', '.join(present) or 'none'}")
+    return [run for run in runs if not kinds or run.kind in kinds]
+
+
+def _write_pages(
+    result: Validation, report: Path | None, markdown: Path | None, runs: list[Path], kinds: list[str] | None
+) -> None:
+    if report is None and markdown is None:
+        return
+    from simio.report import validation_markdown, validation_page
+    from simio.validate import parts
+
+    words = [*(f"--runs {path}" for path in runs), *(f"--kind {kind}" for kind in kinds or [])]
+    if report is not None:
+        write_whole(report, validation_page.render(result, parts(result), ", ".join(path.name for path in runs)))
+    if markdown is not None:
+        command = " ".join(["simio validate", *words, f"--markdown {markdown}"])
+        write_whole(markdown, validation_markdown.render(result, parts(result), command))
+
+
+def _judge(summary: Summary, fail_above: float | None) -> None:
+    """Exit with ``TOO_FAR_OFF`` where the errors are above the limit, or nothing could be compared."""
+    if fail_above is None:
+        return
+    error = summary.median_abs_error
+    if error is not None and error <= fail_above:
+        return
+    said = "no run could be compared" if error is None else f"the median absolute error is {error:.1%}"
+    typer.echo(f"simio: {said}, --fail-above {fail_above}", err=True)
+    raise typer.Exit(TOO_FAR_OFF)
+
+
+def describe(result: Validation) -> str:
+    """The summary, a line a device, and what was left out."""
+    s = result.summary
+    lines = [f"{s.n} runs compared, {len(result.skipped)} skipped"]
+    if s.n:
+        lines += ["", *_figures(s)]
+        for what in ("kind", "relation", "device"):
+            lines += ["", *_by(what, getattr(result, f"by_{what}"))]
+        lines += ["", f"relation: {RELATION}"]
+    if result.skipped:
+        reasons = Counter(skipped.reason for skipped in result.skipped)
+        lines += ["", "skipped:", *(f"  {count:4}  {reason}" for reason, count in reasons.most_common())]
+    return "\n".join(lines)
+
+
+def _figures(s: Summary) -> list[str]:
+    return [
+        f"  error of ms/token   median {_share(s.median_abs_error)}   mean {_share(s.mean_abs_error)}   "
+        f"90th percentile {_share(s.p90_abs_error)}   worst {_share(s.max_abs_error)}",
+        f"  80 % interval       covers {_share(s.coverage)} of the runs",
+        f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
+        f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
+    ]
+
+
+def _by(what: str, groups: tuple[Group, ...]) -> list[str]:
+    head = f"  {what:26} {'runs':>5} {'leans':>7} {'median':>7} {'worst':>7} {'covered':>8}  relation"
+    rows = [
+        f"  {g.name or '-':26} {g.summary.n:5} {_signed(g.summary.median_error):>7} "
+        f"{_share(g.summary.median_abs_error):>7} {_share(g.summary.max_abs_error):>7} {_share(g.summary.coverage):>8}"
+        f"  {g.relation}"
+        for g in groups
+    ]
+    return [head, *rows]
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1%}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.0%}"

@@ -1,0 +1,99 @@
+"""What a published row says of how it was run, as Scenario fields, and which engines simio does not model.
+
+Settings hide in free text; each pattern below reads one of them. Figures that were measured (hit ratios, bytes per
+token, seconds) stand in the same text and are never read.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from simio.importers.table import Row
+
+#: Of a run that the source says had everything in RAM: whether it fits is not the question then.
+PLENTY_BYTES = 10**12
+MIB = 1024**2
+
+#: Engines by the start of their name, and why simio says nothing of them.
+_FOREIGN = (
+    ("T-MAC", "T-MAC multiplies by table look-up, with kernels of its own"),
+    ("PowerInfer", "PowerInfer skips weights by predicted activation (sparsity)"),
+    ("LLMFlash", "LLM in a flash reads only neurons predicted to be active (sparsity)"),
+    ("LLM in a flash", "LLM in a flash reads only neurons predicted to be active (sparsity)"),
+    ("naive: ", "the source states the type computed with, not the stored one"),
+    ("hybrid: ", "the source states the type computed with, not the stored one"),
+    ("WASTE", "WASTE stores experts by residual vector quantization, a weight layout simio does not have"),
+)
+_LLAMA_CPP = ("llama.cpp", "llama-cpp-python", "llama_sdk", "ollama", "ChatterUI")
+
+
+class Unsupported(Exception):
+    """An input that no Scenario expresses; the message is the reason the run is skipped with."""
+
+
+def settings(row: Row) -> dict[str, Any]:
+    """Scenario fields of a row. Raises ``Unsupported`` with the reason, ``MeasurementFileError`` for a bad cell."""
+    budget_gb, threads = row.positive("ram_budget_gb"), row.count("threads")
+    backend, engine, note = row.text("backend"), row.text("engine"), row.text("note")
+    if not backend.startswith("CPU") or "NPU" in backend or "GPU" in backend:
+        raise Unsupported(f"ran on {backend or 'an unknown backend'}; simio models CPUs")
+    for start, reason in _FOREIGN:
+        if engine.startswith(start):
+            raise Unsupported(reason)
+    known: dict[str, Any] = {} if threads is None else {"n_threads": threads}
+    known |= _lengths(row.text("context"), note)
+    budget = None if budget_gb is None else round(budget_gb * 1e9)
+    if row.text("kind") == "in_ram":
+        return known | {"runtime": "resident", "ram_bytes": PLENTY_BYTES}
+    return known | _past_ram(engine, note, budget)
+
+
+def _lengths(context: str, note: str) -> dict[str, Any]:
+    """Prompt, generated tokens and KV cells. A ``ppN/tgM`` benchmark generates from an empty context."""
+    known: dict[str, Any] = {}
+    if match := re.search(r"n_ctx (\d+)", context):
+        known["context_tokens"] = int(match[1])
+    if match := re.search(r"\bpp\d+\s*/\s*tg(\d+)", context):
+        known |= {"prompt_tokens": 1, "n_tokens": int(match[1])}
+    elif match := re.fullmatch(r"(\d+)\+(\d+)", context):
+        known |= {"prompt_tokens": int(match[1]), "n_tokens": int(match[2])}
+    elif match := re.search(r"prompt (\d+)|(\d+)-token prompt", context):
+        known["prompt_tokens"] = int(match[1] or match[2])
+        if generated := re.search(r"(\d+) tokens", context):
+            known["n_tokens"] = int(generated[1])
+    if match := re.search(r"(\d+)-tok(?:en)? greedy decode", note):
+        known["n_tokens"] = int(match[1])
+    return known
+
+
+def _past_ram(engine: str, note: str, budget_bytes: int | None) -> dict[str, Any]:
+    """How the weights come from storage."""
+    if re.search(r"\d+ ?% of FFN weights|% FFN offload", note):
+        raise Unsupported("the RAM limit is stated as a share of FFN weights, which no Scenario field expresses")
+    if engine.startswith("bmoe"):
+        return _expert_streaming(note, budget_bytes)
+    if "mmap" in engine or engine.startswith((*_LLAMA_CPP, "LiteRT")):
+        return {"runtime": "mmap"} | ({} if budget_bytes is None else {"ram_bytes": budget_bytes})
+    raise Unsupported(f"how {engine or 'an unnamed engine'} reads its weights is not known to simio")
+
+
+def _expert_streaming(note: str, budget_bytes: int | None) -> dict[str, Any]:
+    """BigMoeOnEdge: dense weights stay in RAM, experts come through an LRU cache; ``lanes`` are reads in flight.
+
+    Its RAM budget is the expert cache's; with cache and pinned weights stated, free RAM does not enter.
+    Source: docs/benchmarks.md of github.com/Helldez/BigMoeOnEdge.
+    """
+    if re.search(r"\bmmap\b", note):
+        return {"runtime": "mmap"}
+    cache = re.search(r"cache (?:capped )?(\d+)(?: MiB)?", note)
+    cache_bytes = int(cache[1]) * MIB if cache else budget_bytes or 0
+    overlaps = "overlap" in note and "no overlap" not in note
+    known: dict[str, Any] = {"runtime": "stream", "ram_bytes": PLENTY_BYTES, "pinned_fraction": 1.0}
+    known["prefetch_depth"] = 1 if overlaps else 0
+    known |= {"cache_policy": "lru", "cache_bytes": cache_bytes} if cache_bytes else {"cache_policy": "none"}
+    if match := re.search(r"(\d+) lanes", note):
+        known["queue_depth"] = int(match[1])
+    if match := re.search(r"experts_per_tok=(\d+)", note):
+        known["top_k"] = int(match[1])
+    return known
