@@ -107,6 +107,8 @@ def format_s(seconds: float) -> str:
     """``0.0123`` → ``'12.3 ms'``."""
     if seconds == 0:
         return "0 s"
+    if seconds >= 1000:
+        return f"{seconds:.0f} s"
     for unit, factor in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
         if abs(seconds) >= factor:
             return f"{seconds / factor:.3g} {unit}"

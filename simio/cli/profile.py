@@ -34,7 +34,7 @@ def profile(
     if workers is not None and workers < 1:
         raise UsageError(f"--workers {workers}", "give at least 1")
     from simio import codecs
-    from simio.formats.opening import open_model
+    from simio.predict.resolve import load_model
     from simio.profiling.cache import ProfileCache
     from simio.profiling.profile_file import save
     from simio.profiling.profiler import profile as run
@@ -45,7 +45,7 @@ def profile(
     chosen = codecs.parse(codec)
     with progress("compressing") as reporter:
         result = run(
-            open_model(model),
+            load_model(model),
             chosen,
             chunk_bytes=chunk_bytes,
             sample=sampled,

@@ -12,6 +12,7 @@ from simio.models import statistics
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
 from simio.plan.layout import Layout, lay_out
+from simio.profiling import profile_file
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.model import Model
@@ -102,10 +103,8 @@ def relative_rate(profile: CodecProfile) -> float:
 def load_profile(scenario: Scenario, progress: Progress | None = None) -> CodecProfile:
     """The profile behind ``--model``: a stored one, a file's, or a preset's from stored statistics."""
     path = as_path(scenario.model)
-    if path.is_file() and path.suffix == ".json" and path.name != "config.json" and ".index." not in path.name:
-        from simio.profiling.profile_file import load
-
-        return _stored(load(path), path, scenario)
+    if _is_profile(path):
+        return _stored(profile_file.load(path), path, scenario)
     model = load_model(scenario.model)
     if (
         model.architecture.n_experts_used == 0
@@ -116,6 +115,11 @@ def load_profile(scenario: Scenario, progress: Progress | None = None) -> CodecP
     if model.source == "preset":
         return profile_from_statistics(model, scenario.codec or "raw", scenario.chunk_bytes or MIB)
     return profile_of_file(model, scenario.codec or "raw", scenario.chunk_bytes or MIB, progress)
+
+
+def _is_profile(path: Path) -> bool:
+    """A JSON file that is no part of a Hugging Face model."""
+    return path.is_file() and path.suffix == ".json" and path.name != "config.json" and ".index." not in path.name
 
 
 def _stored(profile: CodecProfile, path: Path, scenario: Scenario) -> CodecProfile:
@@ -149,10 +153,12 @@ def as_path(name: str) -> Path:
 
 
 def load_model(name: str) -> Model:
-    """The model at a path, or the preset of that name."""
+    """The model at a path (a stored profile has its model too), or the preset of that name."""
     if not name.strip():
         raise UsageError("the model has no name", "for example --model llama-3.2-3b:q4_k_m")
     path = as_path(name)
+    if _is_profile(path):
+        return profile_file.load(path).model
     if path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2:
         from simio.formats.opening import open_model
 
