@@ -46,7 +46,7 @@ def distinct_passes(timed: TimedPlan) -> TimedPlan:
         },
         **{
             name: getattr(timed, name) + getattr(timed, name)[f0:f1]
-            for name in ("is_read", "link_s", "decompress_s", "staging_bytes", "link_bytes")
+            for name in ("is_read", "link_s", "decompress_s", "n_chunks", "staging_bytes", "link_bytes")
         },
     )  # fmt: skip
     copy = len(copied.pass_step) - 2
