@@ -110,6 +110,7 @@ def _config(directory: Path) -> Path | None:
 
 
 def _name(path: Path) -> str:
-    """The file's own name; its directory's where the file is called ``model`` like everybody's."""
+    """The file's own name; that of the nearest directory with a name where it is called ``model`` like everybody's."""
     stem = path.name.removesuffix(INDEX_SUFFIX).removesuffix(SUFFIX)
-    return stem if stem != "model" else path.resolve().parent.name
+    named = (part.name for part in path.resolve().parents if part.name != "model")
+    return stem if stem != "model" else next(named, stem)
