@@ -52,6 +52,7 @@ class Rates:
     queue_depth: int
     storage_factor: Seconds
     ratio_factor: Seconds
+    read_limit_bytes_per_s: float | None  # a throttle in front of the storage
     fault_overhead_s: Seconds  # 0 unless reads are page faults
     read_latency_s: Seconds
     decompress_bytes_per_s: Seconds  # one worker
@@ -108,14 +109,17 @@ def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, seque
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
     """Time the storage link is held: ``n/B(s, Q) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]
 
-    Compressed bytes are fewer by what the draw says the ratio is better than the profile's.
+    Compressed bytes are fewer by what the draw says the ratio is better than the profile's. Behind a throttle it takes
+    at least ``n/limit`` (R5): faults are taken while the throttle makes the next read wait.
     """
     if fetch.n_reads == 0:
         return 0.0
     size = max(512.0, fetch.link_bytes / fetch.n_reads)
     bandwidth = read_bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential)
     better_ratio = rates.ratio_factor if fetch.n_chunks else 1.0
-    return fetch.link_bytes / (bandwidth * rates.storage_factor * better_ratio) + fetch.n_reads * rates.fault_overhead_s
+    n_bytes = fetch.link_bytes / better_ratio
+    free = n_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
+    return free if rates.read_limit_bytes_per_s is None else _larger(free, n_bytes / rates.read_limit_bytes_per_s)
 
 
 def decompress_s(fetch: Fetch, rates: Rates) -> Seconds:
@@ -160,7 +164,14 @@ def compute_s(step: Step, rates: Rates) -> Seconds:
     return weights + attention_s(step, rates) + step.overheads * rates.layer_overhead_s
 
 
-def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_rate: float = 1.0) -> Rates:
+def rates_of(
+    device: Device,
+    plan: Plan,
+    codec: str,
+    factors: Factors,
+    relative_rate: float = 1.0,
+    read_limit_bytes_per_s: float | None = None,
+) -> Rates:
     """The rates ``plan`` meets on ``device``. ``relative_rate``: decompressing these weights ÷ the reference."""
     faulting = plan.runtime == "mmap"
     busy = plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
@@ -183,6 +194,7 @@ def rates_of(device: Device, plan: Plan, codec: str, factors: Factors, relative_
         queue_depth=plan.queue_depth,
         storage_factor=factors.storage,
         ratio_factor=factors.ratio,
+        read_limit_bytes_per_s=read_limit_bytes_per_s,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
         read_latency_s=latency / factors.storage,
         decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,

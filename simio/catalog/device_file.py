@@ -91,7 +91,7 @@ def _aliases(reader: Reader, top: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _storage(reader: Reader, table: dict[str, Any]) -> Storage:
-    reader.keys(table, "storage", ("kind", "read_ahead", "fault_overhead", "best_queue_depth", "curve"))
+    reader.keys(table, "storage", ("kind", "read_ahead", "fault_overhead", "best_queue_depth", "curve"), ("folio",))
     curve = tuple(_point(reader, where, entry) for where, entry in reader.tables(table, "storage", "curve"))
     _no_twins(reader, curve)
     return Storage(
@@ -100,6 +100,7 @@ def _storage(reader: Reader, table: dict[str, Any]) -> Storage:
         read_ahead_bytes=reader.quantity(table, "storage", "read_ahead", "bytes"),
         fault_overhead=reader.quantity(table, "storage", "fault_overhead", "s"),
         best_queue_depth=reader.count(table, "storage", "best_queue_depth"),
+        folio_bytes=reader.quantity(table, "storage", "folio", "bytes") if "folio" in table else None,
     )
 
 

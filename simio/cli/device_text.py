@@ -26,6 +26,8 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
         yield f"storage {p.pattern} {p.block_bytes // 1024} KiB × {p.queue_depth}", p.bandwidth
     yield "storage.read_ahead", device.storage.read_ahead_bytes
     yield "storage.fault_overhead", device.storage.fault_overhead
+    if device.storage.folio_bytes:
+        yield "storage.folio", device.storage.folio_bytes
     for c in device.cpu.clusters:
         yield f"cpu {c.n_cores}× {c.name} clock", c.clock
         yield f"cpu {c.n_cores}× {c.name} relative speed", c.relative_speed

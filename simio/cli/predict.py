@@ -12,7 +12,7 @@ import typer
 from simio.cli.output import check_output, print_json, progress, share
 from simio.errors import UsageError
 from simio.paths import write_whole
-from simio.units import format_bytes, format_s, parse_bytes
+from simio.units import format_bytes, format_s, parse, parse_bytes
 
 if TYPE_CHECKING:
     from simio.records.prediction import Prediction
@@ -47,6 +47,8 @@ def predict(
     cache: Annotated[_Text, typer.Option(help="Cache policy for what is not pinned: none or lru.")] = None,
     cache_size: Annotated[_Text, typer.Option(help="Size of that cache.")] = None,
     hold: Annotated[_Text, typer.Option(help="Hold pinned and cached weights raw or compressed.")] = None,
+    read_limit: Annotated[_Text, typer.Option(help="Throttle the storage, e.g. 200MB/s.")] = None,
+    read_ahead: Annotated[_Text, typer.Option(help="Kernel read-ahead (mmap). Default: the device's.")] = None,
     top_k: Annotated[_Count, typer.Option(help="Experts per token.")] = None,
     seed: Annotated[_Count, typer.Option(help="Seed of routing and Monte Carlo [0].")] = None,
     draws: Annotated[_Count, typer.Option(help="Monte Carlo draws behind the interval [200].")] = None,
@@ -64,7 +66,7 @@ def predict(
     sizes = {
         "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size),
         "chunk_bytes": ("--chunk-size", chunk_size), "staging_bytes": ("--staging", staging),
-        "cache_bytes": ("--cache-size", cache_size),
+        "cache_bytes": ("--cache-size", cache_size), "read_ahead_bytes": ("--read-ahead", read_ahead),
     }  # fmt: skip
     options: dict[str, Any] = {
         "device": device, "model": model, "runtime": runtime, "codec": codec, "prompt_tokens": prompt,
@@ -73,6 +75,8 @@ def predict(
         "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
     }  # fmt: skip
     options |= {field: parse_bytes(text, option) for field, (option, text) in sizes.items() if text is not None}
+    if read_limit is not None:
+        options["read_limit_bytes_per_s"] = parse(read_limit, "bytes_per_s", "--read-limit")
     options |= _pin(pin)
     scenario = _scenario(scenario_file, {name: value for name, value in options.items() if value is not None})
     check_output(report, needs="plotly")

@@ -6,13 +6,15 @@ The scenario must be complete (``predict.resolve`` fills what the user left open
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import inf
 
 from simio import registry
 from simio.cache.base import CachePolicy
+from simio.cache.mapped_pages import PAGE_BYTES, Kernel
 from simio.errors import UsageError
 from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
+from simio.plan.mapped import ReplayedFile, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
@@ -27,9 +29,28 @@ READ_BYTES = 4 * 1024**2
 PREFETCH_DEPTH = 1
 
 
-def build(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+#: llama.cpp announces sequential access (src/llama-mmap.cpp), by which Linux doubles the window (mm/fadvise.c).
+SEQUENTIAL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Paging:
+    """What the kernel does for a mapped file. ``rank``: which case a bistable page cache settles in, from 0 to 1."""
+
+    read_ahead_bytes: int
+    folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
+    flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
+    rank: float = 0.5
+
+
+def is_bistable(plan: Plan) -> bool:
+    """Whether ``Paging.rank`` matters: a replayed page cache too small for the weights."""
+    return _TWO_LISTS in plan.notes
+
+
+def build(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
     """Plan a run. Raises ``InfeasibleError`` when RAM does not suffice, ``UsageError`` for options at odds."""
-    return _PLANNERS[scenario.runtime](scenario, layout, architecture, read_ahead_bytes)
+    return _PLANNERS[scenario.runtime](scenario, layout, architecture, paging)
 
 
 def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) -> bool:
@@ -37,7 +58,7 @@ def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) 
     return _ram(scenario, architecture, weights=layout.raw_bytes).peak <= (scenario.ram_bytes or 0)
 
 
-def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
     ram = _ram(scenario, architecture, weights=layout.raw_bytes)
     require(
         ram.peak,
@@ -55,7 +76,7 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, re
     return _plan(scenario, passes, ram, staging_bytes=0)
 
 
-def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
     if scenario.codec != "raw":
         raise UsageError(
             f"runtime mmap maps raw weights and cannot decompress {scenario.codec}",
@@ -64,14 +85,22 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, read_a
     anonymous = _ram(scenario, architecture, weights=0)
     require(anonymous.peak, anonymous.budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
     page_cache_bytes = anonymous.budget - anonymous.peak
-    mapped = layout.raw_bytes
-    fits = mapped <= page_cache_bytes
-    residency = MappedFile(layout, _policy("lru", page_cache_bytes), read_ahead_bytes, fits)
-    load = [residency.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
-    load += [_fault_in_experts(residency, i, b) for i, b in enumerate(layout.blocks) if isinstance(b, ExpertLayer)]
-    passes = _walk(scenario, layout, architecture, residency, load)
-    ram = _ram(scenario, architecture, weights=min(mapped, page_cache_bytes))
-    plan = _plan(scenario, passes, ram, 0, request_bytes=read_ahead_bytes)
+    ram = _ram(scenario, architecture, weights=min(layout.raw_bytes, page_cache_bytes))
+    if paging.folio_bytes > PAGE_BYTES and not layout.expert_bytes:
+        kernel = Kernel(SEQUENTIAL * paging.read_ahead_bytes, paging.folio_bytes, paging.flush_bytes)
+        cases = replays(layout, page_cache_bytes, anonymous.budget, kernel)
+        replayed = ReplayedFile(
+            layout, cases[min(len(cases) - 1, int(paging.rank * len(cases)))], paging.read_ahead_bytes
+        )
+        passes = _walk(scenario, layout, architecture, replayed, replayed.load())
+        notes = (_TWO_LISTS,) if cases[-1].settled_bytes else ()
+        return _plan(scenario, passes, ram, 0, notes, request_bytes=paging.read_ahead_bytes)
+    fits = layout.raw_bytes <= page_cache_bytes
+    mapped = MappedFile(layout, _policy("lru", page_cache_bytes), paging.read_ahead_bytes, fits)
+    load = [mapped.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
+    load += [_fault_in_experts(mapped, i, b) for i, b in enumerate(layout.blocks) if isinstance(b, ExpertLayer)]
+    passes = _walk(scenario, layout, architecture, mapped, load)
+    plan = _plan(scenario, passes, ram, 0, request_bytes=paging.read_ahead_bytes)
     return replace(plan, notes=(_PAST_RAM,)) if plan.hit_ratio < 0.01 else plan
 
 
@@ -86,8 +115,13 @@ _PAST_RAM = (
     "help until everything fits"
 )
 
+_TWO_LISTS = (
+    "the weights exceed the page cache: Linux's two lists keep some of them, how much changes with a few megabytes and "
+    "from run to run; the interval covers the cases"
+)
 
-def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, read_ahead_bytes: int) -> Plan:
+
+def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
     base = _ram(scenario, architecture, weights=0)
     free = base.budget - base.peak
     compressed = scenario.cache_form == "compressed"
@@ -230,7 +264,7 @@ def _policy(name: str, capacity_bytes: int) -> CachePolicy:
     return policy
 
 
-_PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, int], Plan]] = {
+_PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, Paging], Plan]] = {
     "resident": _resident,
     "mmap": _mmap,
     "stream": _stream,

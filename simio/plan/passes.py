@@ -95,6 +95,7 @@ class Passes:
         self.order.append(self._seen[key])
 
     def _decide(self, residency: Residency, routing: Routing, batch: _Batch) -> Decisions:
+        rows = residency.rows(batch.n_tokens)
         chosen = iter(routing)
         needs: list[Needs] = []
         for index, block in enumerate(self.layout.blocks):
@@ -102,7 +103,7 @@ class Passes:
                 needs.append(residency.experts(index, block, next(chosen)))
             elif batch.wants_token or not block.is_head:
                 needs.append(residency.slab(index, block))
-        return residency.rows(batch.n_tokens), needs
+        return rows, needs
 
     def _steps(self, kind: str, index: int, needs: Needs, batch: _Batch, rows: tuple[Fetch, ...]) -> list[Step]:
         """The steps of one block."""

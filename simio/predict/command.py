@@ -16,10 +16,11 @@ OPTIONS = {
     "queue_depth": "--queue-depth", "read_bytes": "--read-size", "chunk_bytes": "--chunk-size",
     "prefetch_depth": "--prefetch", "staging_bytes": "--staging", "pinned_bytes": "--pin",
     "pinned_fraction": "--pin", "cache_policy": "--cache", "cache_bytes": "--cache-size", "cache_form": "--hold",
+    "read_limit_bytes_per_s": "--read-limit", "read_ahead_bytes": "--read-ahead",
     "top_k": "--top-k", "seed": "--seed", "draws": "--draws",
 }  # fmt: skip
 
-_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes"}
+_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes", "read_ahead_bytes"}
 
 
 def command(scenario: Scenario) -> str:
@@ -35,6 +36,8 @@ def command(scenario: Scenario) -> str:
 def _text(name: str, value: float | str) -> str:
     if name == "pinned_fraction":
         return f"{100 * float(value):.15g}%"
+    if name == "read_limit_bytes_per_s":
+        return f"{float(value):.15g}B/s"
     if name not in _SIZES:
         return str(value)
     n_bytes = int(value)

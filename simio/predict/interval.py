@@ -18,14 +18,15 @@ from numpy.typing import NDArray
 
 from simio.analytic import batch
 from simio.errors import InfeasibleError
-from simio.predict.point import Point, plan_of
+from simio.plan.build import is_bistable
+from simio.predict.point import Point, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete
 from simio.records.device import Quantity, ReadPoint
 from simio.records.plan import Plan
 from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
 from simio.records.timed import TimedPlan
-from simio.service_times import Factors, base_codec, rates_of
+from simio.service_times import Factors, base_codec
 from simio.timing import time_plan
 
 Draws = NDArray[np.float64]
@@ -35,9 +36,11 @@ LEVEL = 0.8
 Z90, Z80 = 1.2815515655446004, 0.8416212335729143
 #: Passes of one kind drawn before the last latency is taken to repeat; distinct (routed) tokens drawn.
 N_REPEATS, N_DISTINCT = 3, 6
+#: Cases of a bistable page cache drawn.
+N_CASES = 9
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,15 +76,25 @@ def _variants(
     """Groups of draws that share a plan; no plan where the scenario cannot run."""
     for ram, in_ram_level in _levels(z["ram"], asked.ram_bytes is None):
         variant = resolved if ram == "value" else _with_ram(ram, asked, resolved, point)
-        is_mapped = variant is not None and variant.scenario.runtime == "mmap"
+        is_mapped = variant is not None and variant.scenario.runtime == "mmap" and asked.read_ahead_bytes is None
         for window, in_window_level in _levels(z["read_ahead"], is_mapped):
             members = in_ram_level & in_window_level
             if not members.any():
                 continue
-            if variant is resolved and window == "value":
-                yield members, variant, point.plan
-            else:
+            if variant is not resolved or window != "value":
                 yield members, variant, _plan_or_none(variant, window)
+            elif is_bistable(point.plan):
+                for rank, in_case in _cases(z["case"]):
+                    if (members & in_case).any():
+                        yield members & in_case, resolved, plan_of(resolved, rank=rank)
+            else:
+                yield members, resolved, point.plan
+
+
+def _cases(z: Draws) -> list[tuple[float, NDArray[np.bool_]]]:
+    """Equal shares of the draws, one for each case a bistable page cache is drawn in."""
+    order = np.argsort(np.argsort(z)) * N_CASES // len(z)
+    return [((k + 0.5) / N_CASES, order == k) for k in range(N_CASES)]
 
 
 def _levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
@@ -107,7 +120,7 @@ def _plan_or_none(variant: Resolved | None, window: str) -> Plan | None:
     if variant is None:
         return None
     try:
-        return plan_of(variant, getattr(variant.device.storage.read_ahead_bytes, window))
+        return plan_of(variant, window)
     except InfeasibleError:
         return None
 
@@ -115,7 +128,7 @@ def _plan_or_none(variant: Resolved | None, window: str) -> Plan | None:
 def _mean_latency(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> Draws:
     """Mean decode latency per draw, over a shortened run whose repeats are filled in. [s]"""
     short = _shorten(plan)
-    rates = rates_of(resolved.device, plan, resolved.profile.codec, _factors(resolved, plan, z), resolved.relative_rate)
+    rates = rates_at(resolved, plan, _factors(resolved, plan, z))
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
     brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
     n = len(z["ram"])

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from simio.analytic import recurrence
-from simio.plan.build import build
+from simio.cache.mapped_pages import PAGE_BYTES
+from simio.plan.build import Paging, build
 from simio.predict.resolve import Resolved
 from simio.records.plan import Plan
 from simio.records.timed import TimedPlan
-from simio.service_times import Factors, Rates, rates_of
+from simio.service_times import Factors, Rates, rates_of, read_bandwidth
 from simio.timing import time_plan
 
 
@@ -50,12 +51,31 @@ class Point:
 def evaluate(resolved: Resolved) -> Point:
     """Evaluate at the device file's values. Raises ``InfeasibleError`` when the scenario cannot run."""
     plan = plan_of(resolved)
-    rates = rates_of(resolved.device, plan, resolved.profile.codec, Factors(), resolved.relative_rate)
+    rates = rates_at(resolved, plan, Factors())
     timed = time_plan(plan, rates)
     return Point(plan, rates, timed, recurrence.run(timed).pass_end_s)
 
 
-def plan_of(resolved: Resolved, read_ahead_bytes: float | None = None) -> Plan:
-    """Plan a resolved scenario; the window of one page-fault read is the device file's unless given."""
-    window = round(read_ahead_bytes or resolved.device.storage.read_ahead_bytes.value)
-    return build(resolved.scenario, resolved.layout, resolved.profile.model.architecture, window)
+def rates_at(resolved: Resolved, plan: Plan, factors: Factors) -> Rates:
+    """The rates that ``plan`` meets in a resolved scenario, each times its factor."""
+    limit = resolved.scenario.read_limit_bytes_per_s
+    return rates_of(resolved.device, plan, resolved.profile.codec, factors, resolved.relative_rate, limit)
+
+
+#: A memory cgroup's statistics are brought up to date this often (mm/memcontrol.c, FLUSH_TIME). [s]
+FLUSH_S = 2.0
+
+
+def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float = 0.5) -> Plan:
+    """Plan a resolved scenario.
+
+    ``read_ahead``: ``low``, ``value`` or ``high`` of the device file, where the scenario does not state it; ``rank``:
+    see ``plan.build.Paging``.
+    """
+    scenario, storage = resolved.scenario, resolved.device.storage
+    window = scenario.read_ahead_bytes or round(getattr(storage.read_ahead_bytes, read_ahead))
+    folio = round(storage.folio_bytes.value) if storage.folio_bytes else PAGE_BYTES
+    rate = read_bandwidth(storage, window, 1, sequential=True)
+    rate = min(rate, scenario.read_limit_bytes_per_s or rate)
+    paging = Paging(window, folio, round(FLUSH_S * rate), rank)
+    return build(scenario, resolved.layout, resolved.profile.model.architecture, paging)

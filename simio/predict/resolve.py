@@ -16,7 +16,7 @@ from simio.profiling import profile_file
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.model import Model
-from simio.records.scenario import NOT_MMAP, STREAM_ONLY, Scenario
+from simio.records.scenario import MMAP_ONLY, NOT_MMAP, STREAM_ONLY, Scenario
 from simio.service_times import n_cores
 from simio.units import MIB
 
@@ -77,7 +77,7 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
 
 def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
     """Refuse what would be ignored in silence."""
-    idle = {"mmap": NOT_MMAP, "resident": STREAM_ONLY}.get(scenario.runtime, ())
+    idle = {"mmap": NOT_MMAP, "resident": (*STREAM_ONLY, *MMAP_ONLY), "stream": MMAP_ONLY}.get(scenario.runtime, ())
     for name in idle:
         if getattr(scenario, name) is not None:
             raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", "use --runtime stream")

@@ -50,6 +50,7 @@ class Storage:
     read_ahead_bytes: Quantity  # window of a page-fault read
     fault_overhead: Quantity  # CPU time per page fault taken [s]
     best_queue_depth: int
+    folio_bytes: Quantity | None = None  # largest folio of the page cache; None: single pages, or not known
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,8 @@ class Scenario:
     cache_policy: str | None = None  # for weights that are not pinned; default: lru for experts, none for dense
     cache_bytes: int | None = None
     cache_form: str | None = None  # how pinned and cached weights are held; default raw
+    read_limit_bytes_per_s: float | None = None  # storage throttled to this rate, as a blkio cgroup does
+    read_ahead_bytes: int | None = None  # kernel read-ahead under `mmap` (read_ahead_kb); default: the device's
     top_k: int | None = None  # experts per token; default: the model's
     seed: int = 0
     draws: int = 200  # Monte Carlo draws behind the interval
@@ -98,7 +100,8 @@ _LEAST = {
     "ram_bytes": 1, "prompt_tokens": 1, "batch_tokens": 1, "n_tokens": 2, "context_tokens": 1,
     "kv_bytes_per_value": 0.0625,
     "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
-    "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "top_k": 1, "seed": 0, "draws": 0,
+    "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "read_limit_bytes_per_s": 1.0,
+    "read_ahead_bytes": 4096, "top_k": 1, "seed": 0, "draws": 0,
 }  # fmt: skip
 
 #: Beyond these a run means nothing and would not end.
@@ -112,6 +115,8 @@ _MOST = {
 #: Choices that only explicit reads have; asking for one asks for the runtime ``stream``.
 STREAM_ONLY = ("prefetch_depth", "staging_bytes", "pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes",
                "cache_form")  # fmt: skip
+#: Choices that only a mapped file has.
+MMAP_ONLY = ("read_ahead_bytes",)
 #: Choices that mean nothing to a mapped file.
 NOT_MMAP = (*STREAM_ONLY, "queue_depth", "read_bytes", "n_workers")
 
