@@ -153,7 +153,7 @@ def decompression_ratio(path: Path) -> dict[str, float | str]:
         theirs.append(_zstd_benchmark_bytes_per_s(command, path))
     version = subprocess.run([command, "--version"], check=True, capture_output=True, text=True).stdout
     return {
-        "libraries": f"{codec.library}; command v{re.findall(r'v([0-9.]+)', version)[0]}",
+        "libraries": f"{codec.library_version}; command v{re.findall(r'v([0-9.]+)', version)[0]}",
         "measured MB/s": statistics.median(ours) / 1e6,
         "zstd -b MB/s": statistics.median(theirs) / 1e6,
         "measured / zstd -b": statistics.median(a / b for a, b in zip(ours, theirs, strict=True)),

@@ -353,7 +353,7 @@ def main() -> None:
         "version": 1,
         "date": datetime.date.today().isoformat(),
         "host": cpu_name(),
-        "libraries": sorted({codecs.parse(name).library for name in CODECS}),
+        "libraries": sorted({codecs.parse(name).library_version for name in CODECS}),
         "chunk_bytes": CHUNK_BYTES,
         "weights": sources,
         "layouts": table,

@@ -5,7 +5,6 @@ The command line catches ``SimioError`` once and prints it; library users catch 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -32,6 +31,8 @@ class UnknownNameError(SimioError):
     exit_code = 3
 
     def __init__(self, kind: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        import difflib  # only needed when something went wrong
+
         known = sorted(known)
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if not hint:

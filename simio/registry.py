@@ -7,14 +7,18 @@ that third parties use.
 from __future__ import annotations
 
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simio.errors import MissingPackageError, UnknownNameError
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
 
 @cache
 def _group(group: str) -> dict[str, EntryPoint]:
+    from importlib.metadata import entry_points  # 20 ms, which a prediction without plug-ins need not pay
+
     return {point.name: point for point in entry_points(group=f"simio.{group}")}
 
 

@@ -35,7 +35,7 @@ def _check_configuration(codec: Codec) -> None:
     _require(is_dataclass(codec), f"{codec!r} is not a dataclass")
     _require(type(codec).__dataclass_params__.frozen, f"{codec!r} is not frozen")  # type: ignore[attr-defined]
     _require(parse(codec.name) == codec, f"parse({codec.name!r}) gives another codec")
-    _require(bool(codec.library), f"{codec.name} names no library")
+    _require(bool(codec.library_version), f"{codec.name} names no library")
     hash(codec)
 
 

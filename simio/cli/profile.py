@@ -70,7 +70,7 @@ def profile(
         "n_chunks": sum(len(t.raw_bytes) for t in result.tensors),
         "decompress_bytes_per_s": rate and {"median": rate.median_bytes_per_s, "low": rate.low_bytes_per_s,
                                             "high": rate.high_bytes_per_s, "n": rate.n},
-        "host": result.host and {"cpu": result.host.cpu, "library": result.host.library, "date": result.host.date},
+        "host": (host := result.host) and {"cpu": host.cpu, "library": host.library_version, "date": host.date},
         "output": output,
     }  # fmt: skip
     if as_json:

@@ -37,7 +37,7 @@ class Codec(Protocol):
         ...
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """What compresses: ``zstandard 0.25.0 (libzstd 1.5.7)``. Equal name and library ⇒ equal stored bytes."""
         ...
 

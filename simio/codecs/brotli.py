@@ -26,7 +26,7 @@ class Brotli(Codec):
         return f"brotli:{self.level}"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """Version of the package, which is that of the bundled library."""
         return f"brotli {brotli.__version__}"
 

@@ -42,9 +42,9 @@ class BytePlane(Codec):
         return f"byteplane({self.inner.name})"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """Version of this module's format and the inner library."""
-        return f"byteplane format 1 over {self.inner.library}"
+        return f"byteplane format 1 over {self.inner.library_version}"
 
     def for_layout(self, dtype: str) -> Codec:
         """Planes for ``BF16``, ``F16`` and ``F32``; anything else is for the inner codec."""

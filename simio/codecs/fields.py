@@ -71,9 +71,9 @@ class Fields(Codec):
         return f"fields({self.inner.name})"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """Version of this module's format and the inner library."""
-        return f"fields format 1 over {self.inner.library}"
+        return f"fields format 1 over {self.inner.library_version}"
 
     def for_layout(self, dtype: str) -> Codec:
         """Fields for the types of ``LAYOUTS``; anything else is for the inner codec."""

@@ -27,7 +27,7 @@ class Lz4(Codec):
         return f"lz4:{self.level}"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """Versions of the binding and of the bundled liblz4."""
         return f"lz4 {lz4.version.version} (liblz4 {lz4.library_version_string()})"
 

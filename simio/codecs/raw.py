@@ -17,7 +17,7 @@ class Raw(Codec):
         return "raw"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """``none``."""
         return "none"
 

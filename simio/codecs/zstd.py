@@ -47,7 +47,7 @@ class Zstd(Codec):
         return f"zstd:{self.level}"
 
     @property
-    def library(self) -> str:
+    def library_version(self) -> str:
         """Versions of the binding and of the bundled libzstd."""
         return f"zstandard {zstandard.__version__} (libzstd {'.'.join(map(str, zstandard.ZSTD_VERSION))})"
 

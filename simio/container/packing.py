@@ -70,7 +70,7 @@ class _Job:
 
     @property
     def libraries(self) -> dict[str, str]:
-        return {name: parse(name).library for name, _ in self.codecs}
+        return {name: parse(name).library_version for name, _ in self.codecs}
 
     def identity(self) -> bytes:
         """Equal for jobs whose containers are equal as long as the sources' bytes are."""

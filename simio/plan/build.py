@@ -11,7 +11,9 @@ from math import inf
 
 from simio import registry
 from simio.cache.base import CachePolicy
+from simio.cache.lru import Lru
 from simio.cache.mapped_pages import PAGE_BYTES, Kernel
+from simio.cache.none import NoCache
 from simio.errors import UsageError
 from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, replays
@@ -96,7 +98,7 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, paging
         notes = (_TWO_LISTS,) if cases[-1].settled_bytes else ()
         return _plan(scenario, passes, ram, 0, notes, request_bytes=paging.read_ahead_bytes)
     fits = layout.raw_bytes <= page_cache_bytes
-    mapped = MappedFile(layout, _policy("lru", page_cache_bytes), paging.read_ahead_bytes, fits)
+    mapped = MappedFile(layout, Lru(page_cache_bytes), paging.read_ahead_bytes, fits)
     load = [mapped.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
     load += [_fault_in_experts(mapped, i, b) for i, b in enumerate(layout.blocks) if isinstance(b, ExpertLayer)]
     passes = _walk(scenario, layout, architecture, mapped, load)
@@ -260,6 +262,8 @@ def _ram(scenario: Scenario, architecture: Architecture, weights: int) -> RamUse
 
 
 def _policy(name: str, capacity_bytes: int) -> CachePolicy:
+    if name == "none":
+        return NoCache()
     policy: CachePolicy = registry.get("cache_policies", name)(capacity_bytes)
     return policy
 

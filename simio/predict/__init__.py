@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from math import ceil
+
+import numpy
 
 from simio import __version__
 from simio.analytic.bounds import demand
@@ -14,6 +15,7 @@ from simio.predict.resolve import Progress, Resolved, resolve
 from simio.predict.suggest import suggest
 from simio.records.prediction import Prediction, TokenLatency
 from simio.records.scenario import Scenario
+from simio.sim import engine
 
 
 def predict(
@@ -54,7 +56,7 @@ def predict(
         compression=_compression(resolved),
         token_latencies_s=tuple(latencies),
         notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved)),
-        versions={"simio": __version__, "numpy": version("numpy"), "simpy": version("simpy")},
+        versions={"simio": __version__, "numpy": numpy.__version__, "simpy": engine.VERSION},
     )
 
 

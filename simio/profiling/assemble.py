@@ -59,7 +59,7 @@ def assemble(task: Task, choice: Choice, outcome: Outcome) -> CodecProfile:
         tensors=_tensors(task, stored, entropies, set(facts)),
         decompress=rate,
         reference=reference,
-        host=host_facts(task.codec.library),
+        host=host_facts(task.codec.library_version),
         ratio_interval=interval,
     )
 

@@ -40,7 +40,15 @@ class ProfileKey:
         """
         times = [os.stat(file).st_mtime_ns for file in self.model.files]
         draw = None if self.sample is None else (self.sample, self.seed)
-        parts = (self.model.digest, self.codec.name, self.codec.library, self.chunk_bytes, draw, times, cpu_name())
+        parts = (
+            self.model.digest,
+            self.codec.name,
+            self.codec.library_version,
+            self.chunk_bytes,
+            draw,
+            times,
+            cpu_name(),
+        )
         return str(xxhash.xxh3_128_hexdigest(repr(parts).encode()))
 
 
@@ -57,7 +65,7 @@ class ProfileCache:
 
     def journal(self, codec: Codec) -> ChunkJournal:
         """What is known about chunks under ``codec`` and its library version."""
-        identity = xxhash.xxh3_64_hexdigest(f"{codec.name}|{codec.library}".encode())
+        identity = xxhash.xxh3_64_hexdigest(f"{codec.name}|{codec.library_version}".encode())
         readable = "".join(c if c.isalnum() or c == "-" else "_" for c in codec.name)
         return ChunkJournal(self.root / "chunks" / f"{readable}-{identity}.txt")
 

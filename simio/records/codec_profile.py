@@ -32,7 +32,7 @@ class HostFacts:
 
     cpu: str
     n_cpus: int
-    library: str  # "zstandard 0.25.0 (libzstd 1.5.7)"
+    library_version: str  # "zstandard 0.25.0 (libzstd 1.5.7)"
     date: str  # ISO date
 
 

@@ -14,6 +14,9 @@ import simpy
 from simio.records.span import Span
 from simio.records.timed import TimedPlan
 
+#: Of the simulation library.
+VERSION: str = simpy.__version__
+
 Process = Generator[simpy.Event, Any, None]
 
 

@@ -61,8 +61,8 @@ class Counting(Codec):
         return self.inner.name
 
     @property
-    def library(self) -> str:
-        return self.inner.library
+    def library_version(self) -> str:
+        return self.inner.library_version
 
     def compress(self, raw):
         self.before(len(self.calls))
