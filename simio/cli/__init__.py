@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 
@@ -41,6 +42,7 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 def main() -> None:
     """Run the command line; every error a user can cause is one message on stderr and an exit code."""
+    gc.set_threshold(200_000)  # a short-lived process makes few cycles: collecting often costs 6 % of a prediction
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without × or µ still gets its answer
