@@ -17,7 +17,9 @@ def test_every_item_is_done_once(n_workers):
 
 
 def test_no_items_is_no_work():
-    for_each([], lambda i: 1, 4)
+    done = []
+    for_each([], lambda i: done.append(i) or 1, 4)
+    assert done == []
 
 
 def test_the_first_error_stops_the_others():
