@@ -1,0 +1,115 @@
+"""Multiply stored weights with float32 vectors: dequantize a block of rows into this thread's scratch, one BLAS call.
+
+numpy lets other threads run meanwhile. Results depend on the block's bytes, its shape and ``x`` alone, not on threads,
+as long as callers cut a matrix into blocks of :func:`rows_per_block` and BLAS itself stays on one thread
+(:func:`one_blas_thread`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from simio.errors import UsageError
+from simio.records.weight_types import weight_type
+from simio.runtime.dequantizing import ByteArray, FloatArray, expander, scratch
+from simio.units import KIB
+
+#: Stored bytes of a block of rows: large beside the call overhead, and its float32 scratch small beside a core's cache.
+BLOCK_BYTES = 256 * KIB
+
+
+def rows_per_block(row_bytes: int) -> int:
+    """How many rows of ``row_bytes`` one call takes; fixed by the shape, so that every run rounds alike."""
+    return max(1, BLOCK_BYTES // max(1, row_bytes))
+
+
+def row_bytes(dtype: str, n_cols: int) -> int:
+    """Stored bytes of a row of ``n_cols`` weights; raises ``UsageError`` unless they are whole quant blocks."""
+    packing = weight_type(dtype)
+    if n_cols % packing.block_weights:
+        raise UsageError(f"rows of {n_cols} weights are no whole {dtype} blocks of {packing.block_weights}")
+    return n_cols // packing.block_weights * packing.block_bytes
+
+
+def one_blas_thread() -> Any:
+    """A context in which BLAS computes on the calling thread only."""
+    from threadpoolctl import threadpool_limits
+
+    return threadpool_limits(limits=1, user_api="blas")
+
+
+def matvec(
+    dtype: str, data: Any, n_rows: int, n_cols: int, x: FloatArray, out: FloatArray, scales: FloatArray | None = None
+) -> None:
+    """``out (n_rows,) = W x`` for ``x (n_cols,)`` and the rows ``W`` stored in the buffer ``data`` as ``dtype``.
+
+    ``scales`` multiplies ``I8`` and FP8 codes: one number, one a row, or ``(n_rows, n_groups)`` along the columns.
+    Raises ``UsageError`` for a type that cannot be computed with and for data of another length.
+    """
+    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    np.matmul(weights, x, out=out)
+    if mins is not None:
+        out -= mins @ x.reshape(mins.shape[1], -1).sum(axis=1)
+    if after is not None:
+        out *= after
+
+
+def matmul(
+    dtype: str, data: Any, n_rows: int, n_cols: int, x: FloatArray, out: FloatArray, scales: FloatArray | None = None
+) -> None:
+    """``out (n_tokens, n_rows) = x Wᵀ`` for ``x (n_tokens, n_cols)``; otherwise as :func:`matvec`."""
+    if len(x) == 1:
+        matvec(dtype, data, n_rows, n_cols, x[0], out[0], scales)
+        return
+    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    np.matmul(x, weights.T, out=out)
+    if mins is not None:
+        out -= x.reshape(len(x), mins.shape[1], -1).sum(axis=2) @ mins.T
+    if after is not None:
+        out *= after
+
+
+def dequantize(dtype: str, data: Any, n_rows: int, n_cols: int, scales: FloatArray | None = None) -> FloatArray:
+    """The weights ``(n_rows, n_cols)`` as a new float32 array: embedding rows, norms. Arguments as of `matvec`."""
+    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    own = weights.copy()
+    if mins is not None:
+        own.reshape(n_rows, mins.shape[1], -1)[...] -= mins[:, :, None]
+    if after is not None:
+        own *= after[:, None] if after.ndim else after
+    return own
+
+
+def _expanded(
+    dtype: str, data: Any, n_rows: int, n_cols: int, scales: FloatArray | None
+) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
+    """Values in scratch, their minima, and the scales that may be applied after the product (one number or a row's)."""
+    rows = _rows(dtype, data, n_rows, n_cols)
+    if dtype == "F32":
+        return rows.view("<f4"), None, _by_row(scales, n_rows)
+    values: FloatArray = scratch("values", n_rows * n_cols, np.float32).reshape(n_rows, n_cols)
+    mins = expander(dtype)(rows, values)
+    after = _by_row(scales, n_rows)
+    if scales is not None and after is None:
+        grouped = values.reshape(n_rows, scales.size // n_rows, -1)
+        np.multiply(grouped, scales.reshape(n_rows, -1, 1), out=grouped)
+    return values, mins, after
+
+
+def _rows(dtype: str, data: Any, n_rows: int, n_cols: int) -> ByteArray:
+    expander(dtype)
+    flat = np.frombuffer(data, np.uint8)
+    n_bytes = row_bytes(dtype, n_cols)
+    if flat.size != n_rows * n_bytes:
+        raise UsageError(
+            f"{flat.size} bytes are not {n_rows} rows of {n_cols} {dtype} weights ({n_rows * n_bytes} bytes)"
+        )
+    return flat.reshape(n_rows, n_bytes)
+
+
+def _by_row(scales: FloatArray | None, n_rows: int) -> FloatArray | None:
+    if scales is None or scales.size not in (1, n_rows):
+        return None
+    return scales.reshape(-1) if scales.size > 1 else scales.reshape(())
