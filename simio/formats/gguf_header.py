@@ -64,28 +64,44 @@ def read_header(path: Path, file_index: int) -> Header:
         raise damaged(path, f"cannot be read: {error.strerror}", "check the path and its permissions") from error
 
 
+def read_metadata(path: Path, head: bytes, longest: int = _KEPT_ITEMS) -> dict[str, Any]:
+    """The metadata in ``head``, the bytes of the file ``path`` before its tensors, however they were read.
+
+    Arrays of up to ``longest`` items come with them. Raises ``ModelFileError`` for a header that is not one.
+    """
+    walk = _Walk(path, head, longest)
+    _, n_values = walk.counts()
+    return walk.metadata(n_values)
+
+
 class _Walk:
     """A cursor over the header; every step checks that its bytes exist."""
 
-    def __init__(self, path: Path, data: mmap.mmap) -> None:
+    def __init__(self, path: Path, data: mmap.mmap | bytes, longest: int = _KEPT_ITEMS) -> None:
         self.path = path
         self.data = data
         self.size = len(data)
+        self.longest = longest
         self.at = 4
         self.order = "<"
 
     def header(self, file_index: int) -> Header:
-        self._check_start()
-        n_tensors, n_values = self.take("Q"), self.take("Q")
-        # A tensor entry takes 24 bytes or more, a metadata entry 13.
-        if n_tensors * 24 + n_values * 13 > self.size:
-            raise damaged(self.path, f"claims {n_tensors} tensors and {n_values} metadata values in {self.size} bytes")
-        metadata = self._metadata(n_values)
+        n_tensors, n_values = self.counts()
+        metadata = self.metadata(n_values)
         entries = [self._entry() for _ in range(n_tensors)]
         alignment = self._alignment(metadata)
         data_start = -(-self.at // alignment) * alignment
         tensors = self._streams(entries, alignment, data_start, file_index)
         return Header(metadata, tensors, data_start if tensors else self.at)
+
+    def counts(self) -> tuple[int, int]:
+        """Tensors and metadata values, after the magic and the version."""
+        self._check_start()
+        n_tensors, n_values = self.take("Q"), self.take("Q")
+        # A tensor entry takes 24 bytes or more, a metadata entry 13.
+        if n_tensors * 24 + n_values * 13 > self.size:
+            raise damaged(self.path, f"claims {n_tensors} tensors and {n_values} metadata values in {self.size} bytes")
+        return n_tensors, n_values
 
     def take(self, code: str) -> Any:
         """The next scalar of struct type ``code``."""
@@ -121,7 +137,8 @@ class _Walk:
         if version not in (2, 3):
             raise damaged(self.path, f"is GGUF version {version}; 2 and 3 are known", "convert the model again")
 
-    def _metadata(self, n_values: int) -> dict[str, Any]:
+    def metadata(self, n_values: int) -> dict[str, Any]:
+        """The next ``n_values`` names with their values."""
         metadata: dict[str, Any] = {}
         for _ in range(n_values):
             key = self.text()
@@ -143,7 +160,7 @@ class _Walk:
         kind, n_items = self.take("I"), self.take("Q")
         least = struct.calcsize("<" + _SCALARS[kind]) if kind in _SCALARS else 8
         self._need(n_items * least, f"metadata '{key}'")
-        if n_items <= _KEPT_ITEMS:
+        if n_items <= self.longest:
             return Array(n_items, tuple(self._value(kind, key, depth + 1) for _ in range(n_items)))
         if kind in _SCALARS:
             self.at += n_items * least

@@ -1,8 +1,8 @@
 """Stored rows of a weight matrix become float32, with as few passes over memory as numpy allows.
 
 An expander writes ``values`` into ``out`` and returns ``mins`` or nothing: the weights are ``values - mins``, one
-minimum for each run of ``n_cols / mins.shape[1]`` columns. Minima stay apart because ``(values - mins)·x`` needs only the
-sum of ``x`` over each run. Layouts as in ggml-common.h and ``dequantize_row_*`` of ggml-quants.c (llama.cpp).
+minimum for each run of ``n_cols / mins.shape[1]`` columns. Minima stay apart because ``(values - mins)·x`` needs only
+the sum of ``x`` over each run. Layouts as in ggml-common.h and ``dequantize_row_*`` of ggml-quants.c (llama.cpp).
 """
 
 from __future__ import annotations
