@@ -1,19 +1,24 @@
 """Cut source files into pieces and pieces into chunks, so that every byte of every file is in exactly one chunk.
 
 A piece is what a reader may want alone: a stream of a tensor, one expert's slice of a stacked stream, or bytes that
-belong to no tensor (headers, padding, companion files). Chunks never cross pieces.
+belong to no tensor (headers, padding, companion files). Chunks never cross pieces. Pieces lie in the order a token
+uses them, and all of one expert's pieces together, so that what is needed together is read at once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from simio.container.sources import SourceFile
 from simio.errors import ModelFileError
+from simio.formats.execution_order import execution_order
+from simio.plan.layout import head_names
 from simio.profiling.chunking import ChunkRef, cut_stream
 from simio.records.model import Model, Stream, Tensor
 from simio.records.weight_types import weight_type
+from simio.units import KIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +26,7 @@ class Piece:
     """``n_bytes`` from ``offset`` of the ``file``-th source file, stored from chunk ``first_chunk`` on.
 
     ``tensor`` indexes ``Model.tensors`` and ``stream`` its streams; both are None for bytes outside tensors.
-    ``expert`` is the slice of a stacked stream, None where the stream is whole.
+    ``expert`` is whose slice of a stacked stream, or whose tensor, it is; None for what is no expert's.
     """
 
     file: int
@@ -42,17 +47,35 @@ class Layout:
 
 
 def lay_out(model: Model, files: Sequence[SourceFile], chunk_bytes: int) -> Layout:
-    """Where everything goes: first the bytes outside tensors, then the tensors in the order of ``model``.
+    """Where everything goes: first the bytes outside tensors, then the tensors in the order of use.
 
-    Within a tensor of stacked experts all streams of one expert follow each other. Raises ``ModelFileError`` when
-    tensors share bytes or end behind their file.
+    Tables of which rows are looked up are cut into small chunks of whole rows. Raises ``ModelFileError`` when tensors
+    share bytes or end behind their file.
     """
     pieces: list[Piece] = []
     chunks: list[ChunkRef] = []
+    heads = head_names(model)
     for piece, stream in (*_outside(model, files), *_inside(model)):
         pieces.append(replace(piece, first_chunk=len(chunks)))
-        chunks += cut_stream(-1 if piece.tensor is None else piece.tensor, stream, chunk_bytes)
+        size = chunk_bytes
+        if piece.tensor is not None and _is_looked_up(model.tensors[piece.tensor], heads):
+            size = min(chunk_bytes, _rows_bytes(stream))
+        chunks += cut_stream(-1 if piece.tensor is None else piece.tensor, stream, size)
     return Layout(tuple(pieces), tuple(chunks))
+
+
+#: Chunk of a table of which single rows are read: small against a token's weights, large against a page.
+ROWS_BYTES = 64 * KIB
+
+
+def _is_looked_up(tensor: Tensor, heads: set[str]) -> bool:
+    return tensor.role == "embedding" and tensor.name not in heads
+
+
+def _rows_bytes(stream: Stream) -> int:
+    """Whole rows of ``stream`` within ``ROWS_BYTES``, at least one. [bytes]"""
+    row = stream.n_bytes // max(1, stream.shape[0]) if stream.shape else stream.n_bytes
+    return max(1, ROWS_BYTES // max(1, row)) * row
 
 
 def gaps(spans: Iterable[tuple[int, int]], n_bytes: int) -> Iterator[tuple[int, int]]:
@@ -89,9 +112,20 @@ def _outside(model: Model, files: Sequence[SourceFile]) -> Iterator[tuple[Piece,
 
 
 def _inside(model: Model) -> Iterator[tuple[Piece, Stream]]:
-    for index, tensor in enumerate(model.tensors):
-        parts = [(number, *part) for number, stream in enumerate(tensor.streams) for part in _slices(tensor, stream)]
-        for number, expert, part in sorted(parts, key=lambda p: (-1 if p[1] is None else p[1], p[0])):
+    for _, group in groupby(execution_order(model), key=lambda index: _together(model.tensors[index], index)):
+        parts = [part for index in group for part in _parts(model, index)]
+        yield from sorted(parts, key=lambda part: -1 if part[0].expert is None else part[0].expert)
+
+
+def _together(tensor: Tensor, index: int) -> tuple[str, int]:
+    """Equal for neighbours whose pieces are sorted by expert."""
+    return ("experts", tensor.layer or 0) if tensor.role == "expert" else ("tensor", index)
+
+
+def _parts(model: Model, index: int) -> Iterator[tuple[Piece, Stream]]:
+    tensor = model.tensors[index]
+    for number, stream in enumerate(tensor.streams):
+        for expert, part in _slices(tensor, stream):
             yield Piece(part.file_index, part.offset, part.n_bytes, index, number, expert, 0), part
 
 
@@ -106,7 +140,7 @@ def _slices(tensor: Tensor, stream: Stream) -> list[tuple[int | None, Stream]]:
         or stream.shape[0] != n
         or stream.n_bytes % (n * weight_type(stream.dtype).block_bytes)
     ):
-        return [(None, stream)]
+        return [(tensor.expert, stream)]
     size = stream.n_bytes // n
     return [
         (i, replace(stream, shape=stream.shape[1:], offset=stream.offset + i * size, n_bytes=size)) for i in range(n)

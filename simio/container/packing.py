@@ -75,7 +75,8 @@ class _Job:
     def identity(self) -> bytes:
         """Equal for jobs whose containers are equal as long as the sources' bytes are."""
         files = [(file.path.name, file.n_bytes) for file in self.files]
-        facts = (VERSION, self.model.digest, files, self.chunk_bytes, self.codecs, self.numbers, self.libraries)
+        pieces, libraries = self.layout.pieces, self.libraries
+        facts = (VERSION, self.model.digest, files, self.chunk_bytes, self.codecs, self.numbers, pieces, libraries)
         return xxhash.xxh3_128_digest(repr(facts).encode())
 
 

@@ -132,20 +132,38 @@ class Container:
 
     def read_chunk(self, number: int) -> bytes:
         """The weights of a chunk, read, verified and decompressed; raises ``ContainerError`` on damage."""
+        return self.unpack_chunk(number, self.read_span(number))
+
+    def read_span(self, number: int) -> bytes:
+        """The bytes of a chunk's ``stored_span``, not verified; raises ``ContainerError`` where the file is cut off."""
         offset, n_bytes = self.stored_span(number)
-        return self.unpack_chunk(number, self._read(offset, n_bytes))
+        return self._read(offset, n_bytes)
 
     def unpack_chunk(self, number: int, region: Buffer) -> bytes:
         """The weights of a chunk from the bytes of its ``stored_span``, verified before and after decompression.
 
         For readers that fetch the span themselves. Raises ``ContainerError`` on damage.
         """
+        return bytes(self.stored(number, region)) if self.is_raw(number) else self._decompress(number, region)
+
+    def is_raw(self, number: int) -> bool:
+        """Whether a chunk is stored as it is."""
+        return bool(self.index.table[number]["codec"] == 0)
+
+    def stored(self, number: int, region: Buffer) -> memoryview:
+        """The stored bytes of a chunk within the bytes of its ``stored_span``, verified; the weights where it is raw.
+
+        Raises ``ContainerError`` on damage.
+        """
         chunk = self.chunk(number)
         if len(region) != aligned(chunk.stored_bytes) or xxhash.xxh3_64_intdigest(region) != chunk.stored_xxh3:
             raise damaged(self.path, f"{self.describe(number)} does not fit its checksum")
+        return memoryview(region)[: chunk.stored_bytes]
+
+    def _decompress(self, number: int, region: Buffer) -> bytes:
+        chunk = self.chunk(number)
         try:
-            stored = memoryview(region)[: chunk.stored_bytes]
-            raw = decompress_chunk(self._codecs[chunk.codec], stored, chunk.raw_bytes)
+            raw = decompress_chunk(self._codecs[chunk.codec], self.stored(number, region), chunk.raw_bytes)
         except ModelFileError as error:
             raise damaged(self.path, f"{self.describe(number)}: {error.message}") from error
         if xxhash.xxh3_64_intdigest(raw) != chunk.raw_xxh3:

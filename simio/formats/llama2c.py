@@ -44,7 +44,15 @@ class _Config:
 
     def is_possible(self) -> bool:
         """Whether these numbers can be those of a model."""
-        counts = (self.dim, self.hidden_dim, self.n_layers, self.n_heads, self.n_kv_heads, self.vocab_size, self.seq_len)
+        counts = (
+            self.dim,
+            self.hidden_dim,
+            self.n_layers,
+            self.n_heads,
+            self.n_kv_heads,
+            self.vocab_size,
+            self.seq_len,
+        )
         if not all(0 < count < _MAX_COUNT for count in counts) or self.n_layers > 4096:
             return False
         return self.dim % self.n_heads == 0 and self.n_heads % self.n_kv_heads == 0 and self.head_dim % 2 == 0

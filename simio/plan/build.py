@@ -15,7 +15,7 @@ from simio.cache.lru import Lru
 from simio.cache.mapped_pages import PAGE_BYTES, Kernel
 from simio.cache.none import NoCache
 from simio.errors import UsageError
-from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
+from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
@@ -124,6 +124,22 @@ _TWO_LISTS = (
 
 
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+    arranged = arrange(scenario, layout, architecture)
+    passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load())
+    return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How the runtime ``stream`` divides the RAM: what is pinned, the (still empty) weight cache, staging."""
+
+    residency: Streamed
+    ram: RamUse
+    notes: tuple[str, ...]
+
+
+def arrange(scenario: Scenario, layout: Layout, architecture: Architecture) -> Arrangement:
+    """Divide the RAM of a complete ``scenario``; errors as of ``build``."""
     base = _ram(scenario, architecture, weights=0)
     free = base.budget - base.peak
     compressed = scenario.cache_form == "compressed"
@@ -139,12 +155,11 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, pagi
     cache_bytes = 0 if policy == "none" else spare if scenario.cache_bytes is None else scenario.cache_bytes
     require(cache_bytes, spare, f"a weight cache of {format_bytes(cache_bytes)}", "use a smaller --cache-size or --pin")
     residency.cache = _policy(policy, cache_bytes)
-    passes = _walk(scenario, layout, architecture, residency, residency.load())
     cached = min(cache_bytes, layout.expert_bytes if has_experts else residency.unpinned_bytes)
     ram = RamUse(residency.pinned_ram_bytes + cached, staging, base.kv_cache, base.buffers, base.budget)
     cycle = residency.unpinned_bytes + _expert_cycle(layout, scenario, ratio)
     notes = (_small_cache(cache_bytes, cycle),) if policy != "none" and cache_bytes < cycle else ()
-    return _plan(scenario, passes, ram, staging, notes)
+    return Arrangement(residency, ram, notes)
 
 
 def _expert_cycle(layout: Layout, scenario: Scenario, ratio: float) -> int:
@@ -180,7 +195,7 @@ def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int,
 def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
     """Buffers for the step in use and ``prefetch_depth`` more; at least one step must fit."""
     most = max((_step_staging(block) for block in layout.blocks), default=0)
-    row = layout.row.raw_bytes + 4096
+    row = layout.row.stored_bytes + layout.tied_row_bytes
     require(most + row, free, "staging for one layer", "give more --ram, a shorter --context or a smaller quantization")
     if scenario.staging_bytes is not None:
         require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
@@ -192,7 +207,7 @@ def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
 def _step_staging(block: Slab | ExpertLayer) -> int:
     """Most staging one step of ``block`` can hold: what is read plus what it decompresses to."""
     one = sum(c.stored_bytes + (c.raw_bytes if c.is_compressed else 0) for c in block.chunks)
-    return one if isinstance(block, Slab) else one * min(block.n_experts, max(1, SLAB_BYTES // max(1, block.raw_bytes)))
+    return one if isinstance(block, Slab) else one * min(block.n_experts, block.per_step)
 
 
 def _stored_ratio(layout: Layout) -> float:

@@ -7,10 +7,11 @@ one row is read per token, except where it serves as the output head too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
+from simio.formats.execution_order import execution_order
 from simio.records.codec_profile import CodecProfile, TensorCompression
 from simio.records.model import Model, Tensor
 from simio.records.weight_types import weight_type
@@ -18,13 +19,13 @@ from simio.records.weight_types import weight_type
 #: Most raw bytes consumed by one step. Own choice: small against a phone's RAM, large against one read.
 SLAB_BYTES = 64 * 1024**2
 
-#: Compressed chunks start on this boundary, as O_DIRECT asks (open(2)).
+#: Chunks start on this boundary, as O_DIRECT asks (open(2)).
 ALIGN_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The unit compressed, cached and read. ``stored_bytes`` is padded to the alignment when compressed."""
+    """The unit compressed, cached and read. ``stored_bytes`` is padded to the alignment where one is kept."""
 
     raw_bytes: int
     stored_bytes: int
@@ -36,12 +37,22 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Extent:
+    """``n`` chunks of a tensor from its ``first`` on."""
+
+    tensor: str
+    first: int
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
 class Slab:
-    """Dense weights of one step."""
+    """Dense weights of one step. ``extents`` says which chunks of which tensors ``chunks`` are, in order."""
 
     layer: int
     label: str
     chunks: tuple[Chunk, ...]
+    extents: tuple[Extent, ...]
     weight_bytes: tuple[tuple[str, int], ...]  # kernel class, raw bytes
     weights: tuple[tuple[str, int], ...]  # kernel class, number of weights
     raw_bytes: int  # decompressed
@@ -50,22 +61,35 @@ class Slab:
 
 @dataclass(frozen=True, slots=True)
 class ExpertLayer:
-    """The routed experts of one layer, all of one size; ``chunks`` and ``weight_bytes`` are those of ONE expert."""
+    """The routed experts of one layer, all of one size; ``chunks`` and ``weight_bytes`` are those of ONE expert.
+
+    ``tensors`` are those that stack the experts, or the first expert's where each has its own.
+    """
 
     layer: int
     n_experts: int
+    tensors: tuple[str, ...]
     chunks: tuple[Chunk, ...]
     weight_bytes: tuple[tuple[str, int], ...]
     weights: tuple[tuple[str, int], ...]
     raw_bytes: int  # of one expert, decompressed
 
+    @property
+    def per_step(self) -> int:
+        """Experts computed in one step: at most a slab, at least one."""
+        return max(1, SLAB_BYTES // max(1, self.raw_bytes))
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A model in the order a token meets it. ``row``: what a token reads of the embedding tables looked up."""
+    """A model in the order a token meets it. ``row``: what a token reads of the embedding tables looked up.
+
+    ``tied_row_bytes`` are read for the row of a table that is multiplied too, when it is not mapped but streamed.
+    """
 
     blocks: tuple[Slab | ExpertLayer, ...]
     row: Chunk
+    tied_row_bytes: int
     looked_up_bytes: int  # loaded but not multiplied: tables of which one row is read, towers, buffers
     dense_bytes: int  # raw bytes that every token multiplies
     expert_bytes: int  # raw bytes of all routed experts
@@ -85,35 +109,50 @@ def lay_out(profile: CodecProfile) -> Layout:
     """Cut ``profile``'s model into the blocks a token walks through, in order."""
     model = profile.model
     compression = dict(zip((t.name for t in model.tensors), profile.tensors, strict=True))
-    head = _head_names(model)
+    head = head_names(model)
     idle = _idle_names(model)
     looked_up = [t for t in model.tensors if t.role == "embedding" and t.name not in head]
     last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
     dense: dict[int, list[Tensor]] = {}
     experts: dict[int, list[Tensor]] = {}
-    for tensor in model.tensors:
+    for tensor in (model.tensors[index] for index in execution_order(model)):
         if tensor.name in idle or (tensor.role == "embedding" and tensor.name not in head):
             continue
         layer = last if tensor.layer is None else tensor.layer
         (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
+    chunk = _packed_chunk if profile.basis == "packed" else _chunk
     blocks: list[Slab | ExpertLayer] = []
     for layer in sorted({*dense, *experts}):
         blocks += _slabs(
-            layer, "head" if layer == last and last else f"layer {layer}", dense.get(layer, []), compression
+            layer, "head" if layer == last and last else f"layer {layer}", dense.get(layer, []), compression, chunk
         )
         if layer in experts:
             blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
-    row = sum(t.n_bytes // max(1, t.shape[0]) for t in looked_up)
+    tied = [t for t in model.tensors if t.role == "embedding" and t.name in head]
     return Layout(
         blocks=tuple(blocks),
-        row=Chunk(row, row),
+        row=Chunk(
+            sum(_row_bytes(t) for t in looked_up), sum(_row_read(t, compression[t.name], profile) for t in looked_up)
+        ),
+        tied_row_bytes=sum(_row_read(t, compression[t.name], profile) for t in tied),
         looked_up_bytes=sum(t.n_bytes for t in looked_up) + sum(t.n_bytes for t in model.tensors if t.name in idle),
         dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
         expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
     )
 
 
-def _head_names(model: Model) -> set[str]:
+def _row_bytes(table: Tensor) -> int:
+    return table.n_bytes // max(1, table.shape[0])
+
+
+def _row_read(table: Tensor, packed: TensorCompression, profile: CodecProfile) -> int:
+    """Bytes read for one row: whole pages of a file, a (mean) chunk of a container. [bytes]"""
+    if profile.basis != "packed":
+        return _aligned(_row_bytes(table))
+    return sum(map(_aligned, packed.stored_bytes)) // max(1, len(packed.stored_bytes))
+
+
+def head_names(model: Model) -> set[str]:
     """The tensors multiplied at the end: the output head or, where there is none, the largest embedding table."""
     heads = {t.name for t in model.tensors if t.role == "head" and len(t.shape) > 1}
     tables = [t for t in model.tensors if t.role == "embedding" and t.layer is None]
@@ -128,23 +167,33 @@ class _OpenSlab:
 
     def __init__(self) -> None:
         self.chunks: list[Chunk] = []
+        self.extents: list[Extent] = []
         self.raw_bytes = 0
         self.bytes_by_class: dict[str, int] = {}
         self.weights_by_class: dict[str, int] = {}
 
-    def add(self, tensor: Tensor, chunks: Sequence[Chunk], raw_bytes: int) -> None:
-        """Append ``chunks`` of ``tensor``, together ``raw_bytes``."""
+    def add(self, tensor: Tensor, first: int, chunks: Sequence[Chunk], raw_bytes: int) -> None:
+        """Append ``chunks`` of ``tensor``, from its ``first``, together ``raw_bytes``."""
         kernel = weight_type(tensor.dtype).gemv_class
         n_weights = tensor.n_weights * raw_bytes // max(1, tensor.n_bytes)
         self.chunks += chunks
+        self._extend(tensor.name, first, len(chunks))
         self.raw_bytes += raw_bytes
         self.bytes_by_class[kernel] = self.bytes_by_class.get(kernel, 0) + raw_bytes
         self.weights_by_class[kernel] = self.weights_by_class.get(kernel, 0) + n_weights
 
+    def _extend(self, tensor: str, first: int, n: int) -> None:
+        last = self.extents[-1] if self.extents else None
+        if last is not None and last.tensor == tensor:
+            self.extents[-1] = Extent(tensor, last.first, last.n + n)
+        else:
+            self.extents.append(Extent(tensor, first, n))
+
     def close(self, layer: int, label: str) -> Slab:
         """The finished slab."""
         by_class = _items(self.bytes_by_class), _items(self.weights_by_class)
-        return Slab(layer, label, tuple(self.chunks), *by_class, self.raw_bytes, label.startswith("head"))
+        chunks, extents = tuple(self.chunks), tuple(self.extents)
+        return Slab(layer, label, chunks, extents, *by_class, self.raw_bytes, label.startswith("head"))
 
 
 def _idle_names(model: Model) -> set[str]:
@@ -156,21 +205,27 @@ def _idle_names(model: Model) -> set[str]:
     return other if any(t.role in ("attention", "mlp", "expert") for t in model.tensors) else set()
 
 
-def _slabs(layer: int, label: str, tensors: list[Tensor], compression: dict[str, TensorCompression]) -> list[Slab]:
-    """Group the chunks of ``tensors``, in file order, into slabs of at most ``SLAB_BYTES``."""
+def _slabs(
+    layer: int,
+    label: str,
+    tensors: list[Tensor],
+    compression: dict[str, TensorCompression],
+    chunk: Callable[[int, int], Chunk],
+) -> list[Slab]:
+    """Group the chunks of ``tensors``, in order, into slabs of at most ``SLAB_BYTES``."""
     slabs: list[Slab] = []
     slab = _OpenSlab()
     for tensor in tensors:
         packed = compression[tensor.name]
-        chunks = list(map(_chunk, packed.raw_bytes, packed.stored_bytes))
+        chunks = list(map(chunk, packed.raw_bytes, packed.stored_bytes))
         if slab.raw_bytes + tensor.n_bytes <= SLAB_BYTES:
-            slab.add(tensor, chunks, tensor.n_bytes)
+            slab.add(tensor, 0, chunks, tensor.n_bytes)
             continue
-        for chunk in chunks:
-            if slab.raw_bytes and slab.raw_bytes + chunk.raw_bytes > SLAB_BYTES:
+        for number, one in enumerate(chunks):
+            if slab.raw_bytes and slab.raw_bytes + one.raw_bytes > SLAB_BYTES:
                 slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}"))
                 slab = _OpenSlab()
-            slab.add(tensor, (chunk,), chunk.raw_bytes)
+            slab.add(tensor, number, (one,), one.raw_bytes)
     if slab.chunks:
         slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}" if slabs else label))
     return slabs
@@ -182,8 +237,9 @@ def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, Tens
     chunks: list[Chunk] = []
     bytes_by_class: dict[str, int] = {}
     weights_by_class: dict[str, int] = {}
+    stacked = [t for t in tensors if t.n_stacked > 1]
     separate = [t for t in tensors if t.n_stacked == 1 and t.expert == 0]
-    for tensor in [t for t in tensors if t.n_stacked > 1] + separate:
+    for tensor in stacked + separate:
         raw = tensor.n_bytes // tensor.n_stacked
         packed = compression[tensor.name]
         chunks.append(_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
@@ -191,14 +247,24 @@ def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, Tens
         bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + raw
         weights_by_class[kernel] = weights_by_class.get(kernel, 0) + tensor.n_weights // tensor.n_stacked
     by_class = _items(bytes_by_class), _items(weights_by_class)
-    return ExpertLayer(layer, n_experts, tuple(chunks), *by_class, sum(bytes_by_class.values()))
+    names = tuple(t.name for t in (*stacked, *separate))
+    return ExpertLayer(layer, n_experts, names, tuple(chunks), *by_class, sum(bytes_by_class.values()))
 
 
 @lru_cache(maxsize=65536)
 def _chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
     """Pad a compressed chunk to the alignment; what no longer shrinks is stored raw."""
-    padded = -(-stored_bytes // ALIGN_BYTES) * ALIGN_BYTES
+    padded = _aligned(stored_bytes)
     return Chunk(raw_bytes, padded if stored_bytes < raw_bytes and padded < raw_bytes else raw_bytes)
+
+
+def _packed_chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
+    """A chunk of a container: raw ones are padded too."""
+    return Chunk(raw_bytes, _aligned(stored_bytes))
+
+
+def _aligned(n_bytes: int) -> int:
+    return -(-n_bytes // ALIGN_BYTES) * ALIGN_BYTES
 
 
 def _items(table: dict[str, int]) -> tuple[tuple[str, int], ...]:

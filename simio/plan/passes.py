@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol, cast
 
-from simio.plan.layout import SLAB_BYTES, ExpertLayer, Layout, Slab
+from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.memory import padded_context
 from simio.plan.residency import ExpertFetches
 from simio.records.model import Architecture
@@ -124,7 +124,7 @@ class Passes:
 
     def _expert_steps(self, layer: ExpertLayer, needs: ExpertFetches, n_tokens: int) -> list[Step]:
         """The chosen experts, in groups of at most a slab, each gated by the router. ``n_tokens``: 0 in decode."""
-        per_group = max(1, SLAB_BYTES // max(1, layer.raw_bytes))
+        per_group = layer.per_step
         share = n_tokens * self.top_k / max(1, len(needs))  # tokens that use each expert read
         steps = []
         for number, start in enumerate(range(0, len(needs), per_group)):

@@ -77,9 +77,9 @@ class MappedFile:
 class Streamed:
     """Explicit reads: part of every slab is pinned, the rest read each time; experts go through a cache policy.
 
-    ``pinned_fraction`` of the dense bytes is pinned, never more than ``pin_limit_bytes`` of RAM, spread evenly over the
-    slabs so that reading and computing can overlap everywhere. ``holds_compressed``: pinned and cached weights are kept
-    as stored and decompressed at each use.
+    ``pinned_fraction`` of the dense bytes is pinned, never more than ``pin_limit_bytes`` of RAM, in whole read requests
+    spread evenly over the slabs so that reading and computing can overlap everywhere. ``holds_compressed``: pinned and
+    cached weights are kept as stored and decompressed at each use.
     """
 
     layout: Layout
@@ -91,7 +91,7 @@ class Streamed:
     read_bytes: int
     pinned_ram_bytes: int = 0
     unpinned_bytes: int = 0  # dense weights left to storage, as the cache would hold them
-    _slabs: dict[int, _SplitSlab] = field(default_factory=dict)
+    _slabs: dict[int, SplitSlab] = field(default_factory=dict)
     _made: dict[object, tuple[Fetch, ...]] = field(default_factory=dict)
     _experts: dict[object, ExpertFetches] = field(default_factory=dict)
 
@@ -100,41 +100,41 @@ class Streamed:
         for index, block in enumerate(self.layout.blocks):
             if not isinstance(block, Slab):
                 continue
-            pinned: list[Chunk] = []
-            rest: list[Chunk] = []
-            for chunk in block.chunks:
-                credit += chunk.raw_bytes * self.pinned_fraction
-                held = chunk.stored_bytes if self.holds_compressed else chunk.raw_bytes
-                if credit >= 0.999999 * chunk.raw_bytes and self.pinned_ram_bytes + held <= self.pin_limit_bytes:
-                    credit -= chunk.raw_bytes
-                    pinned.append(chunk)
+            cut = tuple(requests(block.chunks, self.read_bytes))
+            pinned: list[bool] = []
+            for request in cut:
+                raw_bytes, held = sum(c.raw_bytes for c in request), self._held_bytes(request)
+                credit += raw_bytes * self.pinned_fraction
+                pinned.append(credit >= 0.999999 * raw_bytes and self.pinned_ram_bytes + held <= self.pin_limit_bytes)
+                if pinned[-1]:
+                    credit -= raw_bytes
                     self.pinned_ram_bytes += held
                 else:
-                    rest.append(chunk)
                     self.unpinned_bytes += held
-            self._slabs[index] = _SplitSlab(
-                pinned_load=tuple(_reads(pinned, self.read_bytes, staged=False)),
-                pinned_use=tuple(_decompressions(pinned)) if self.holds_compressed else (),
-                requests=tuple(_requests(rest, self.read_bytes)),
-            )
+            self._slabs[index] = SplitSlab(cut, tuple(pinned))
 
     def load(self) -> list[tuple[Fetch, ...]]:
         """What is read before the first token: the pinned part of every slab."""
-        return [split.pinned_load for split in self._slabs.values()]
+        return [
+            tuple(f for r in split.held() for f in _reads(r, self.read_bytes, staged=False))
+            for split in self._slabs.values()
+        ]
+
+    def split(self, index: int) -> SplitSlab:
+        """The read requests of slab ``index``, pinned ones marked."""
+        return self._slabs[index]
 
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """The unpinned requests that the cache does not hold."""
         split = self._slabs[index]
-        hits = []
-        for number, request in enumerate(split.requests):
-            hit = self.caches_dense and self.cache.access((index, number), self._held_bytes(request))
-            hits.append(hit)
-        key = (index, tuple(hits))
+        hits = tuple(
+            pinned or (self.caches_dense and self.cache.access((index, number), self._held_bytes(request)))
+            for number, (request, pinned) in enumerate(zip(split.requests, split.pinned, strict=True))
+        )
+        key = (index, hits)
         if key not in self._made:
-            fetches = list(split.pinned_use)
-            for request, hit in zip(split.requests, hits, strict=True):
-                fetches += self._use(request, hit)
-            self._made[key] = tuple(fetches)
+            uses = (self._use(request, hit) for request, hit in zip(split.requests, hits, strict=True))
+            self._made[key] = tuple(fetch for use in uses for fetch in use)
         return self._made[key]
 
     def experts(self, index: int, layer: ExpertLayer, chosen: tuple[int, ...]) -> ExpertFetches:
@@ -149,11 +149,11 @@ class Streamed:
 
     def rows(self, n: int) -> tuple[Fetch, ...]:
         """One aligned read per embedding row."""
-        if not self.layout.row.raw_bytes:
+        n_bytes = self.layout.row.stored_bytes + self.layout.tied_row_bytes
+        if not n_bytes:
             return ()
         key = ("rows", n)
         if key not in self._made:
-            n_bytes = -(-self.layout.row.raw_bytes // ALIGN_BYTES) * ALIGN_BYTES
             self._made[key] = (Fetch(n * n_bytes, n, 0, 0, 0, n_bytes, sequential=False),)
         return self._made[key]
 
@@ -167,31 +167,36 @@ class Streamed:
 
 
 @dataclass(frozen=True, slots=True)
-class _SplitSlab:
-    pinned_load: tuple[Fetch, ...]
-    pinned_use: tuple[Fetch, ...]
+class SplitSlab:
+    """A slab cut into read requests; ``pinned`` marks those that stay in RAM."""
+
     requests: tuple[tuple[Chunk, ...], ...]
+    pinned: tuple[bool, ...]
+
+    def held(self) -> list[tuple[Chunk, ...]]:
+        """The pinned requests."""
+        return [request for request, pinned in zip(self.requests, self.pinned, strict=True) if pinned]
 
 
-def _requests(chunks: Iterable[Chunk], read_bytes: int) -> list[tuple[Chunk, ...]]:
+def requests(chunks: Iterable[Chunk], read_bytes: int) -> list[tuple[Chunk, ...]]:
     """Group consecutive chunks into read requests of at most ``read_bytes`` (a larger chunk stays whole)."""
-    requests: list[tuple[Chunk, ...]] = []
+    cut: list[tuple[Chunk, ...]] = []
     open_: list[Chunk] = []
     size = 0
     for chunk in chunks:
         if open_ and size + chunk.stored_bytes > read_bytes:
-            requests.append(tuple(open_))
+            cut.append(tuple(open_))
             open_, size = [], 0
         open_.append(chunk)
         size += chunk.stored_bytes
     if open_:
-        requests.append(tuple(open_))
-    return requests
+        cut.append(tuple(open_))
+    return cut
 
 
 def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool, sequential: bool = True) -> Iterable[Fetch]:
     """One fetch per request. Staging holds what was read and, where compressed, what it decompresses to."""
-    for request in _requests(chunks, read_bytes):
+    for request in requests(chunks, read_bytes):
         packed = [c.raw_bytes for c in request if c.is_compressed]
         stored = sum(c.stored_bytes for c in request)
         yield Fetch(

@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]
 #: What a file without a stored profile is sampled at, so that `predict` answers in seconds.
 SAMPLE = 0.01
 
-_MODEL_SUFFIXES = (".gguf", ".safetensors", ".json", ".bin", ".pt", ".pth")
+_MODEL_SUFFIXES = (".gguf", ".safetensors", ".simio", ".json", ".bin", ".pt", ".pth")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,10 @@ def load_profile(scenario: Scenario, progress: Progress | None = None) -> CodecP
     if _is_profile(path):
         return _stored(profile_file.load(path), path, scenario)
     model = load_model(scenario.model)
+    if model.format == "simio":
+        from simio.container.profile import profile_of_container
+
+        return _stored(profile_of_container(path), path, scenario)
     if (
         model.architecture.n_experts_used == 0
         and scenario.top_k is None
@@ -129,9 +133,10 @@ def _stored(profile: CodecProfile, path: Path, scenario: Scenario) -> CodecProfi
     asked = {"codec": (scenario.codec, profile.codec), "chunks": (scenario.chunk_bytes, profile.chunk_bytes)}
     for what, (wanted, has) in asked.items():
         if wanted not in (None, has):
+            made = "packed" if profile.basis == "packed" else "profiled"
             raise UsageError(
-                f"{path} was profiled with {what} {has}, not {wanted}",
-                "leave the option out, or profile the model again",
+                f"{path} was {made} with {what} {has}, not {wanted}",
+                f"leave the option out, or have the model {made} again",
             )
     return profile
 

@@ -44,8 +44,11 @@ def check_chunk_bytes(chunk_bytes: int) -> None:
 
 
 def cut(model: Model, chunk_bytes: int) -> list[ChunkRef]:
-    """Every chunk of ``model`` in file order; raises ``UsageError`` for a preset, which has no bytes."""
+    """Every chunk of ``model`` in file order; raises ``UsageError`` for a preset, which has no bytes,
+    and for a container."""
     check_chunk_bytes(chunk_bytes)
+    if model.format == "simio":
+        raise UsageError(f"{model.name} is packed already", "give the model file it was packed from")
     if not model.files:
         raise UsageError(f"{model.name} is a preset without weights", "give the path of a model file to profile")
     return [

@@ -14,6 +14,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from simio.codecs.base import Codec
 from simio.errors import UsageError
@@ -25,11 +26,19 @@ _MAX_ROUNDS = 60
 _MIN_ROUND_S = 0.02
 
 
+class Decompressor(Protocol):
+    """Gives back a chunk: a codec set up for its layout, or a reader of containers."""
+
+    def decompress(self, stored: bytes, raw_bytes: int) -> bytes:
+        """The ``raw_bytes`` bytes behind ``stored``."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One compressed chunk and the codec, set up for its layout, that decompresses it."""
+    """One compressed chunk and what decompresses it."""
 
-    codec: Codec
+    codec: Decompressor
     stored: bytes
     raw_bytes: int
 

@@ -21,7 +21,7 @@ from simio.records.codec_profile import CodecProfile, HostFacts, Rate, TensorCom
 SUFFIX = ".simio.json"
 
 VERSION = 1
-_BASES = ("measured", "sampled", "statistics")
+_BASES = ("measured", "sampled", "statistics", "packed")
 
 
 def save(profile: CodecProfile, path: Path) -> None:

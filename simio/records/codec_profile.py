@@ -42,8 +42,9 @@ class TensorCompression:
 
     ``raw_bytes`` and ``stored_bytes`` have one entry per chunk in file order (what did not shrink is stored raw).
     ``entropy_bits_per_byte`` is the order-0 entropy of the byte streams the codec sees: the bound beside every ratio.
-    ``basis`` is ``measured``, ``sampled`` (stratified sample, chunk sizes extrapolated) or ``statistics`` (stored
-    statistics of the same layout and role, for presets).
+    ``basis`` is ``measured``, ``sampled`` (stratified sample, chunk sizes extrapolated), ``statistics`` (stored
+    statistics of the same layout and role, for presets) or ``packed`` (the chunks of a container; the entropy is then
+    not known: 0).
     """
 
     tensor: str

@@ -1,0 +1,124 @@
+"""What a container says about compression: exact sizes from its index, the decompression rate measured on its chunks.
+
+Unlike a profile made from a model file, whose codec is run for the purpose, this one is of the very bytes that would be
+read, checksums included.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import xxhash
+
+from simio import paths
+from simio.codecs import parse
+from simio.codecs.base import Buffer
+from simio.container.model_format import FORMAT
+from simio.container.reading import Container
+from simio.errors import ProfileError, WriteError
+from simio.profiling import profile_file
+from simio.profiling.host import cpu_name, host_facts
+from simio.profiling.measure import Sample, measure_interleaved
+from simio.profiling.reference import reference_samples
+from simio.records.codec_profile import CodecProfile, Rate, TensorCompression
+
+#: Chunks the decompression rate is measured on.
+N_SAMPLES = 32
+
+
+def profile_of_container(path: Path) -> CodecProfile:
+    """The profile of the container at ``path``; its decompression rate is measured once per host and remembered.
+
+    Raises ``ContainerError`` for a damaged container.
+    """
+    with Container.open(path) as container:
+        model = replace(container.model, format=FORMAT, files=(str(path),))
+        known = _remembered(container)
+        if known is not None:
+            return replace(known, model=model)
+        measured = replace(_measure(container), model=model)
+        try:
+            known_at = _place(container)
+            known_at.parent.mkdir(parents=True, exist_ok=True)
+            profile_file.save(measured, known_at)
+        except (OSError, WriteError):  # a cache that cannot be written costs time, not the answer
+            return measured
+        return measured
+
+
+def _measure(container: Container) -> CodecProfile:
+    codec = _main_codec(container)
+    rate, reference = _rates(container, codec)
+    tensors = tuple(_sizes(container, tensor.name) for tensor in container.model.tensors)
+    return CodecProfile(
+        model=container.model,
+        codec=codec,
+        chunk_bytes=container.index.chunk_bytes,
+        basis="packed",
+        tensors=tensors,
+        decompress=rate,
+        reference=reference,
+        host=host_facts(parse(codec).library_version),
+    )
+
+
+def _main_codec(container: Container) -> str:
+    """The codec of most bytes; ``raw`` only where nothing is compressed."""
+    raw_bytes: Counter[str] = Counter()
+    for number, n_bytes in zip(
+        container.index.table["codec"].tolist(), container.index.table["raw_bytes"].tolist(), strict=True
+    ):
+        if number:
+            raw_bytes[container.index.codecs[number][0]] += n_bytes
+    return raw_bytes.most_common(1)[0][0] if raw_bytes else "raw"
+
+
+def _sizes(container: Container, tensor: str) -> TensorCompression:
+    numbers = [number for piece in container.pieces_of(tensor) for number in container.chunks_of(piece)]
+    table = container.index.table[numbers]
+    return TensorCompression(
+        tensor, tuple(table["raw_bytes"].tolist()), tuple(table["stored_bytes"].tolist()), 0.0, "packed"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Unpacking:
+    """Decompression of one chunk as the runtime does it, checksums included."""
+
+    container: Container
+    number: int
+
+    def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
+        """The weights of the chunk."""
+        return self.container.unpack_chunk(self.number, stored)
+
+
+def _rates(container: Container, codec: str) -> tuple[Rate | None, Rate | None]:
+    """The rate of these chunks, and of the reference measured in turns with it; None where nothing is compressed."""
+    compressed = [n for n, number in enumerate(container.index.table["codec"].tolist()) if number]
+    if not compressed:
+        return None, None
+    chosen = compressed[:: -(-len(compressed) // N_SAMPLES)]
+    samples = [_sample(container, number) for number in chosen]
+    reference = reference_samples(codec)
+    rates = measure_interleaved([samples, reference] if reference else [samples], duration_s=0.5)
+    return rates[0], rates[1] if reference else None
+
+
+def _sample(container: Container, number: int) -> Sample:
+    chunk = container.chunk(number)
+    return Sample(_Unpacking(container, number), container.read_span(number), chunk.raw_bytes)
+
+
+def _place(container: Container) -> Path:
+    identity = xxhash.xxh3_64_hexdigest(f"{container.header.index_xxh3}|{cpu_name()}".encode())
+    return paths.cache_dir() / "containers" / f"{identity}{profile_file.SUFFIX}"
+
+
+def _remembered(container: Container) -> CodecProfile | None:
+    try:
+        return profile_file.load(_place(container))
+    except ProfileError:
+        return None
