@@ -22,7 +22,7 @@ from simio.records.model import Architecture, Model, Stream
 
 _HEADER = struct.Struct("<7i")
 _SUFFIX = ".bin"
-_MAX_COUNT = 1 << 24
+_MAX_COUNT, _MAX_LAYERS = 1 << 24, 4096
 
 
 @dataclass(frozen=True, slots=True)

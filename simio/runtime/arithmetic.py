@@ -11,7 +11,8 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from simio.runtime.dequantizing import FloatArray, expander, scratch
+from simio.runtime.dequantizing import expander
+from simio.runtime.scratch import FloatArray, scratch
 
 
 def rms_norm(x: FloatArray, weight: FloatArray, eps: float) -> FloatArray:
@@ -99,7 +100,7 @@ def attention(queries: FloatArray, cache: KvCache) -> FloatArray:
 
 
 def _widened(name: str, half: npt.NDArray[np.float16]) -> FloatArray:
-    wide: FloatArray = scratch(name, half.size, np.float32).reshape(half.shape)
+    wide: FloatArray = scratch(name, half.shape, np.float32)
     for head in range(len(half)):
         rows = half[head].view(np.uint8)
         expander("F16")(rows, wide[head])

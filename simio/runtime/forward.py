@@ -17,9 +17,9 @@ from simio.formats.execution_order import use_of
 from simio.records.model import Model
 from simio.runtime import kernels
 from simio.runtime.arithmetic import KvCache, attention, rms_norm, rotate, softmax, swiglu
-from simio.runtime.dequantizing import FloatArray
 from simio.runtime.hyperparameters import Hyperparameters
 from simio.runtime.matrices import Matrix, RowBlock, Weights, matrix_of
+from simio.runtime.scratch import FloatArray
 
 
 class Decoder:

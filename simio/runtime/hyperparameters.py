@@ -19,7 +19,7 @@ from simio.formats.damage import damaged
 from simio.formats.gguf_header import read_metadata
 from simio.formats.weights import read_bytes
 from simio.records.model import Architecture, Model
-from simio.runtime.dequantizing import FloatArray
+from simio.runtime.scratch import FloatArray
 
 #: ``Architecture.family`` → whether GGUF files of it rotate neighbours (``LLAMA_ROPE_TYPE_NORM``) or halves (``NEOX``).
 FAMILIES = {"llama": "neighbours", "qwen2": "halves", "qwen3": "halves", "qwen3moe": "halves"}

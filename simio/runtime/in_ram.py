@@ -10,9 +10,9 @@ import numpy as np
 from simio.errors import ModelFileError
 from simio.formats.execution_order import use_of
 from simio.records.model import Model, Stream, Tensor
-from simio.runtime.dequantizing import ByteArray, FloatArray
 from simio.runtime.kernels import dequantize
 from simio.runtime.matrices import Matrix, RowBlock, matrix_of
+from simio.runtime.scratch import ByteArray, FloatArray
 
 
 class StreamReader(Protocol):

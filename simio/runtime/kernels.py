@@ -13,7 +13,9 @@ import numpy as np
 
 from simio.errors import UsageError
 from simio.records.weight_types import weight_type
-from simio.runtime.dequantizing import ByteArray, FloatArray, expander, scratch
+from simio.runtime.code_runs import TAKEN_APART
+from simio.runtime.dequantizing import expander
+from simio.runtime.scratch import ByteArray, FloatArray, scratch
 from simio.units import KIB
 
 #: Stored bytes of a block of rows: large beside the call overhead, and its float32 scratch small beside a core's cache.
@@ -45,13 +47,15 @@ def matvec(
 ) -> None:
     """``out (n_rows,) = W x`` for ``x (n_cols,)`` and the rows ``W`` stored in the buffer ``data`` as ``dtype``.
 
-    ``scales`` multiplies ``I8`` and FP8 codes: one number, one a row, or ``(n_rows, n_groups)`` along the columns.
+    ``scales`` multiplies ``I8`` and FP8 codes: one number, one a row, or ``(n_rows, n_groups)`` along the columns;
+    other types have none.
     Raises ``UsageError`` for a type that cannot be computed with and for data of another length.
     """
-    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    if dtype in TAKEN_APART:
+        out[...] = TAKEN_APART[dtype](_rows(dtype, data, n_rows, n_cols)).dot(x)
+        return
+    weights, after = _expanded(dtype, data, n_rows, n_cols, scales)
     np.matmul(weights, x, out=out)
-    if mins is not None:
-        out -= mins @ x.reshape(mins.shape[1], -1).sum(axis=1)
     if after is not None:
         out *= after
 
@@ -63,39 +67,32 @@ def matmul(
     if len(x) == 1:
         matvec(dtype, data, n_rows, n_cols, x[0], out[0], scales)
         return
-    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    weights, after = _expanded(dtype, data, n_rows, n_cols, scales)
     np.matmul(x, weights.T, out=out)
-    if mins is not None:
-        out -= x.reshape(len(x), mins.shape[1], -1).sum(axis=2) @ mins.T
     if after is not None:
         out *= after
 
 
 def dequantize(dtype: str, data: Any, n_rows: int, n_cols: int, scales: FloatArray | None = None) -> FloatArray:
     """The weights ``(n_rows, n_cols)`` as a new float32 array: embedding rows, norms. Arguments as of `matvec`."""
-    weights, mins, after = _expanded(dtype, data, n_rows, n_cols, scales)
-    own = weights.copy()
-    if mins is not None:
-        own.reshape(n_rows, mins.shape[1], -1)[...] -= mins[:, :, None]
-    if after is not None:
-        own *= after[:, None] if after.ndim else after
-    return own
+    weights, after = _expanded(dtype, data, n_rows, n_cols, scales)
+    return weights.copy() if after is None else weights * after.reshape(-1, 1)
 
 
 def _expanded(
     dtype: str, data: Any, n_rows: int, n_cols: int, scales: FloatArray | None
-) -> tuple[FloatArray, FloatArray | None, FloatArray | None]:
-    """Values in scratch, their minima, and the scales that may be applied after the product (one number or a row's)."""
+) -> tuple[FloatArray, FloatArray | None]:
+    """Weights, and scales that may as well be applied after a product (one number or one a row)."""
     rows = _rows(dtype, data, n_rows, n_cols)
     if dtype == "F32":
-        return rows.view("<f4"), None, _by_row(scales, n_rows)
-    values: FloatArray = scratch("values", n_rows * n_cols, np.float32).reshape(n_rows, n_cols)
-    mins = expander(dtype)(rows, values)
-    after = _by_row(scales, n_rows)
-    if scales is not None and after is None:
-        grouped = values.reshape(n_rows, scales.size // n_rows, -1)
-        np.multiply(grouped, scales.reshape(n_rows, -1, 1), out=grouped)
-    return values, mins, after
+        return rows.view("<f4"), None
+    values: FloatArray = scratch("values", (n_rows, n_cols), np.float32)
+    expander(dtype)(rows, values)
+    if scales is None or scales.size in (1, n_rows):
+        return values, None if scales is None else scales.reshape(-1)
+    grouped = values.reshape(n_rows, scales.size // n_rows, -1)
+    np.multiply(grouped, scales.reshape(n_rows, -1, 1), out=grouped)
+    return values, None
 
 
 def _rows(dtype: str, data: Any, n_rows: int, n_cols: int) -> ByteArray:
@@ -107,9 +104,3 @@ def _rows(dtype: str, data: Any, n_rows: int, n_cols: int) -> ByteArray:
             f"{flat.size} bytes are not {n_rows} rows of {n_cols} {dtype} weights ({n_rows * n_bytes} bytes)"
         )
     return flat.reshape(n_rows, n_bytes)
-
-
-def _by_row(scales: FloatArray | None, n_rows: int) -> FloatArray | None:
-    if scales is None or scales.size not in (1, n_rows):
-        return None
-    return scales.reshape(-1) if scales.size > 1 else scales.reshape(())

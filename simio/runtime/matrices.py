@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 from simio.errors import UsageError
 from simio.records.model import Stream, Tensor
-from simio.runtime.dequantizing import FloatArray
 from simio.runtime.kernels import row_bytes, rows_per_block
+from simio.runtime.scratch import FloatArray
 
 #: Streams that describe a layout without entering the arithmetic of a forward pass.
 _SILENT = ("weight_format", "input_scale")
