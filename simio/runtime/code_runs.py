@@ -86,6 +86,26 @@ def q4_k(rows: ByteArray) -> CodeRuns:
     return CodeRuns(runs.transpose(2, 3, 0, 1, 4), 8, units[0], scales, mins, units[1])
 
 
+def q5_k(rows: ByteArray) -> CodeRuns:
+    """176 bytes: as Q4_K, with 32 bytes before the low nibbles whose bit j is the fifth of run j."""
+    n_rows, n_blocks = len(rows), rows.shape[1] // 176
+    blocks = rows.reshape(-1, 176)
+    bits = scratch("codes8", (4, 2, len(blocks), 32), np.uint8)
+    high, low = blocks[:, 16:48].copy(), blocks[:, 48:].reshape(-1, 4, 32).transpose(1, 0, 2).copy()
+    for run in range(8):
+        np.right_shift(high, run, out=bits[run // 2, run % 2])
+    np.bitwise_and(bits, 1, out=bits)
+    np.multiply(bits, 16, out=bits)
+    np.bitwise_or(bits[:, 0], low & 15, out=bits[:, 0])
+    np.bitwise_or(bits[:, 1], np.right_shift(low, 4, out=low), out=bits[:, 1])
+    codes = scratch("codes", bits.shape, np.float32)
+    codes[...] = bits
+    runs = codes.reshape(4, 2, n_rows, n_blocks, 32).transpose(3, 0, 1, 2, 4)
+    scales, mins = _six_bit_pairs(rows, n_blocks)
+    units = _halves(rows, n_blocks, 0), _halves(rows, n_blocks, 1)
+    return CodeRuns(runs, 8, units[0], scales, mins, units[1])
+
+
 def q6_k(rows: ByteArray) -> CodeRuns:
     """210 bytes: 128 of low nibbles, 64 of high pairs of bits, 16 int8 scales, an FP16 unit; codes less 32."""
     n_rows, n_blocks = len(rows), rows.shape[1] // 210
@@ -96,7 +116,7 @@ def q6_k(rows: ByteArray) -> CodeRuns:
     for group in range(4):
         np.right_shift(high, 2 * group, out=bits[group])
         np.bitwise_and(bits[group], 3, out=bits[group])
-    np.left_shift(bits, 4, out=bits)
+    np.multiply(bits, 16, out=bits)
     np.bitwise_or(bits[:2], low & 15, out=bits[:2])
     np.bitwise_or(bits[2:], np.right_shift(low, 4, out=low), out=bits[2:])
     np.subtract(bits, 32, out=bits)
@@ -108,7 +128,9 @@ def q6_k(rows: ByteArray) -> CodeRuns:
 
 
 #: How the types that numpy can take apart quickly are taken apart.
-TAKEN_APART: dict[str, Callable[[ByteArray], CodeRuns]] = {"Q8_0": q8_0, "Q4_0": q4_0, "Q4_K": q4_k, "Q6_K": q6_k}
+TAKEN_APART: dict[str, Callable[[ByteArray], CodeRuns]] = {
+    "Q8_0": q8_0, "Q4_0": q4_0, "Q4_K": q4_k, "Q5_K": q5_k, "Q6_K": q6_k,
+}  # fmt: skip
 
 
 def _nibbles(rows: ByteArray) -> ByteArray:
