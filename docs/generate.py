@@ -16,6 +16,7 @@ COMMANDS = (
     "pack",
     "unpack",
     "verify",
+    "generate",
     "validate",
     "models",
     "devices",

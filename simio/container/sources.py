@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from simio.errors import ModelFileError
+from simio.formats.llama2c import vocabulary_files
 from simio.formats.safetensors_files import locate
 from simio.records.model import Model
 from simio.units import MIB
@@ -47,7 +48,8 @@ def source_files(path: Path, model: Model) -> tuple[SourceFile, ...]:
     """The files of ``model``, opened from ``path``: those of ``model.files`` first, then its companions.
 
     GGUF files carry their own configuration and vocabulary; safetensors leave them to files in the same directory,
-    of which those of ``COMPANIONS`` up to 64 MiB are taken, and the index of the shards.
+    of which those of ``COMPANIONS`` up to 64 MiB are taken, and the index of the shards; llama2.c has its vocabulary
+    there.
     """
     weights = [Path(file) for file in model.files]
     beside: list[Path] = []
@@ -55,6 +57,8 @@ def source_files(path: Path, model: Model) -> tuple[SourceFile, ...]:
         index = locate(path.expanduser().absolute()).index
         named = [weights[0].parent / name for name in COMPANIONS]
         beside = [file for file in (index, *named) if file is not None and _is_small_file(file)]
+    if model.format == "llama2c":
+        beside = [file for name in vocabulary_files(model) if _is_small_file(file := weights[0].parent / name)][:1]
     return tuple(SourceFile.of(file) for file in (*weights, *beside))
 
 

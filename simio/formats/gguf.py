@@ -54,8 +54,14 @@ class Gguf:
             architecture=architecture,
             tensors=tensors,
             files=tuple(str(file) for file in files),
-            notes=notes,
+            notes=(*_generated(headers[0]), *notes),
         )
+
+
+def _generated(header: Header) -> tuple[str, ...]:
+    """What ``simio generate`` wrote says so."""
+    is_generated = header.metadata.get("simio.generated") is True
+    return ("its weights are generated, not trained: times mean something, text does not",) if is_generated else ()
 
 
 def _only_model(directory: Path) -> Path:

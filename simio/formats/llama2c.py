@@ -126,6 +126,11 @@ class Llama2c:
         )
 
 
+def vocabulary_files(model: Model) -> tuple[str, ...]:
+    """The names under which a model's vocabulary may lie beside it, the more particular first."""
+    return f"tok{model.architecture.vocab_size}.bin", "tokenizer.bin"
+
+
 def _is_candidate(path: Path) -> bool:
     return path.is_file() and path.name.endswith(_SUFFIX) and path.stat().st_size > _HEADER.size
 
