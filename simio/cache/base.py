@@ -19,3 +19,7 @@ class CachePolicy(Protocol):
     def access(self, key: Hashable, n_bytes: int) -> bool:
         """Touch ``key``; return True on a hit."""
         ...
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether ``key`` is resident; not an access."""
+        ...

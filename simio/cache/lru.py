@@ -31,3 +31,7 @@ class Lru:
         self._items[key] = n_bytes
         self.used_bytes += n_bytes
         return False
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Whether ``key`` is resident; not an access."""
+        return key in self._items

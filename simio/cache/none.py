@@ -14,3 +14,7 @@ class NoCache:
     def access(self, key: Hashable, n_bytes: int) -> bool:
         """Always a miss."""
         return False
+
+    def __contains__(self, key: Hashable) -> bool:
+        """Never."""
+        return False

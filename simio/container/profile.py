@@ -48,20 +48,24 @@ def profile_of_container(path: Path) -> CodecProfile:
         return measured
 
 
-def _measure(container: Container) -> CodecProfile:
+def sizes_of_container(container: Container) -> CodecProfile:
+    """The profile of an open container without decompression rates: nothing of its payload is read."""
     codec = _main_codec(container)
-    rate, reference = _rates(container, codec)
-    tensors = tuple(_sizes(container, tensor.name) for tensor in container.model.tensors)
     return CodecProfile(
         model=container.model,
         codec=codec,
         chunk_bytes=container.index.chunk_bytes,
         basis="packed",
-        tensors=tensors,
-        decompress=rate,
-        reference=reference,
+        tensors=tuple(_sizes(container, tensor.name) for tensor in container.model.tensors),
+        decompress=None,
         host=host_facts(parse(codec).library_version),
     )
+
+
+def _measure(container: Container) -> CodecProfile:
+    sizes = sizes_of_container(container)
+    rate, reference = _rates(container, sizes.codec)
+    return replace(sizes, decompress=rate, reference=reference)
 
 
 def _main_codec(container: Container) -> str:

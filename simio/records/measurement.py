@@ -25,6 +25,7 @@ class Measurement:
     load_s: float | None = None
     bytes_per_token: float | None = None  # read from storage
     counters: dict[str, float] = field(default_factory=dict)  # anything else measured, in SI
+    per_token: dict[str, tuple[float, ...]] = field(default_factory=dict)  # the same, an entry per decoded token
     repeat_of: str = ""
     unsupported: str = ""
     source: str = ""  # URL or file

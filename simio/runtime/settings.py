@@ -1,0 +1,54 @@
+"""Complete a scenario for this machine: what ``predict`` takes from a device file, ``run`` takes from the host."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from simio.errors import UsageError
+from simio.plan.build import PREFETCH_DEPTH, READ_BYTES
+from simio.profiling.host import n_usable_cpus
+from simio.records.codec_profile import CodecProfile
+from simio.records.scenario import MMAP_ONLY, Scenario
+
+#: Reads in flight unless asked for: the depth beyond which few disks gain with reads of megabytes.
+QUEUE_DEPTH = 2
+
+
+def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
+    """``asked`` with every open choice made; raises ``UsageError`` for what the runtime does not do.
+
+    Half the cores decompress where anything is compressed, the others compute.
+    """
+    if asked.runtime not in ("auto", "stream"):
+        raise UsageError(f"simio run streams; it is not the runtime {asked.runtime}", "leave --runtime out")
+    for name in MMAP_ONLY:
+        if getattr(asked, name) is not None:
+            raise UsageError(f"{name} means nothing to the runtime stream", "leave it out")
+    cores = n_usable_cpus()
+    n_workers = asked.n_workers or max(1, cores // 2)
+    spare = cores - n_workers if profile.codec != "raw" else cores
+    experts = profile.model.architecture.n_experts_used
+    return replace(
+        asked,
+        runtime="stream",
+        codec=profile.codec,
+        chunk_bytes=profile.chunk_bytes,
+        ram_bytes=asked.ram_bytes or available_bytes(),
+        n_threads=asked.n_threads or max(1, spare),
+        n_workers=n_workers,
+        queue_depth=asked.queue_depth or QUEUE_DEPTH,
+        read_bytes=asked.read_bytes or READ_BYTES,
+        prefetch_depth=PREFETCH_DEPTH if asked.prefetch_depth is None else asked.prefetch_depth,
+        top_k=(asked.top_k or experts) if experts else asked.top_k,
+    )
+
+
+def available_bytes() -> int:
+    """RAM that programs can still take (``MemAvailable`` of proc(5)). [bytes]"""
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        for line in meminfo.read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    raise UsageError("how much RAM is free is not known here", "give --ram")

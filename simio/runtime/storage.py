@@ -1,0 +1,110 @@
+"""Read a container past the page cache, at most at a given rate, into buffers that are used again."""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import threading
+import time
+from collections import defaultdict
+from pathlib import Path
+from types import TracebackType
+
+from simio.errors import ContainerError
+
+_DIRECT = getattr(os, "O_DIRECT", 0)
+
+
+class Pacer:
+    """A link of ``bytes_per_s`` that serves one read after the other and gives no credit for idle time.
+
+    A read that arrives at ``t`` ends no earlier than ``max(t, end of the read before) + n/rate``: a rate-limited
+    server without a bucket of tokens. (A blkio cgroup saves up tokens while idle, so serial and overlapped reads look
+    alike under it.)
+    """
+
+    def __init__(self, bytes_per_s: float | None) -> None:
+        self._bytes_per_s = bytes_per_s
+        self._free_s = 0.0
+        self._lock = threading.Lock()
+
+    def reserve(self, n_bytes: int) -> float:
+        """Take the next turn; when it ends, on the clock of ``time.perf_counter``. [s]"""
+        now_s = time.perf_counter()
+        if self._bytes_per_s is None:
+            return now_s
+        with self._lock:
+            self._free_s = max(now_s, self._free_s) + n_bytes / self._bytes_per_s
+            return self._free_s
+
+
+def wait_until(end_s: float) -> None:
+    """Return at ``end_s`` on the clock of ``time.perf_counter``, or at once when that has passed."""
+    left_s = end_s - time.perf_counter()
+    if left_s > 0:
+        time.sleep(left_s)
+
+
+class DirectFile:
+    """One file read with O_DIRECT, from any thread; a context manager.
+
+    ``is_direct`` is False where the file system refuses (tmpfs): reads then go through the page cache.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.is_direct = bool(_DIRECT)
+        try:
+            self._descriptor = self._open()
+        except OSError as error:
+            raise ContainerError(f"{path}: cannot be read: {error.strerror}", "check the path") from error
+
+    def _open(self) -> int:
+        flags = os.O_RDONLY | os.O_CLOEXEC
+        try:
+            return os.open(self.path, flags | _DIRECT)
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+        self.is_direct = False
+        return os.open(self.path, flags)
+
+    def __enter__(self) -> DirectFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        os.close(self._descriptor)
+
+    def read_into(self, buffer: memoryview, offset: int) -> None:
+        """Fill ``buffer`` (page-aligned, whole pages) from byte ``offset``; raises ``ContainerError`` if it cannot."""
+        done = 0
+        while done < len(buffer):
+            try:
+                n = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+            except OSError as error:
+                raise ContainerError(
+                    f"{self.path}: cannot be read at byte {offset + done}: {error.strerror}", "check the disk"
+                ) from error
+            if n == 0:
+                raise ContainerError(f"{self.path}: ends at byte {offset + done}", "copy or pack the container again")
+            done += n
+
+
+class Buffers:
+    """Page-aligned memory, given back after use: fresh pages cost a fault each."""
+
+    def __init__(self) -> None:
+        self._free: dict[int, list[mmap.mmap]] = defaultdict(list)
+        self._lock = threading.Lock()
+
+    def take(self, n_bytes: int) -> mmap.mmap:
+        """A buffer of exactly ``n_bytes``, with any content."""
+        with self._lock:
+            free = self._free[n_bytes]
+            return free.pop() if free else mmap.mmap(-1, n_bytes)
+
+    def give(self, buffer: mmap.mmap) -> None:
+        """Return a buffer for the next reader."""
+        with self._lock:
+            self._free[len(buffer)].append(buffer)
