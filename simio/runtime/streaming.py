@@ -20,7 +20,6 @@ from types import TracebackType
 
 from simio.codecs.base import Buffer
 from simio.container.reading import Container
-from simio.runtime.scratch import FloatArray
 from simio.runtime.fetching import Fetched, Fetcher
 from simio.runtime.held import Held
 from simio.runtime.in_ram import read_scales, read_small
@@ -29,6 +28,7 @@ from simio.runtime.ledger import Ledger
 from simio.runtime.matrices import RowBlock
 from simio.runtime.places import Places, row_blocks
 from simio.runtime.schedule import ExpertWork, SlabWork, Unit, Work, request_of
+from simio.runtime.scratch import FloatArray
 
 
 @dataclass(slots=True)
