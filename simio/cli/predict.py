@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress, share
+from simio.cli.output import check_output, print_json, progress
+from simio.cli.scenario_options import fields_of
 from simio.errors import UsageError
 from simio.paths import write_whole
-from simio.units import format_bytes, format_s, parse, parse_bytes
+from simio.units import format_bytes, format_s
 
 if TYPE_CHECKING:
     from simio.records.prediction import Prediction
@@ -74,11 +75,8 @@ def predict(
         "n_threads": threads, "n_workers": workers, "queue_depth": queue_depth, "prefetch_depth": prefetch,
         "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
     }  # fmt: skip
-    options |= {field: parse_bytes(text, option) for field, (option, text) in sizes.items() if text is not None}
-    if read_limit is not None:
-        options["read_limit_bytes_per_s"] = parse(read_limit, "bytes_per_s", "--read-limit")
-    options |= _pin(pin)
-    scenario = _scenario(scenario_file, {name: value for name, value in options.items() if value is not None})
+    options = fields_of(options, sizes, read_limit, pin)
+    scenario = _scenario(scenario_file, options)
     check_output(report, needs="plotly")
     check_output(save_scenario)
     from simio.predict import predict as run
@@ -103,17 +101,6 @@ def predict(
         print(describe(prediction))
         if report:
             print(f"\nreport: {report}")
-
-
-def _pin(text: str | None) -> dict[str, Any]:
-    if text is None:
-        return {}
-    if text.endswith("%"):
-        return {"pinned_fraction": share(text, "--pin")}
-    try:
-        return {"pinned_bytes": parse_bytes(text, "--pin")}
-    except UsageError as error:
-        raise UsageError(error.message, "write for example 50% or 2GB") from None
 
 
 def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
@@ -178,7 +165,8 @@ def describe(p: Prediction) -> str:
     ]
     if resolved.codec != "raw":
         c = p.compression
-        lines.append(f"  compression    {c['ratio']:.3f}×, order-0 bound {c['bound_ratio']:.3f}× ({c['basis']})")
+        bound = f", order-0 bound {c['bound_ratio']:.3f}×" if c["bound_ratio"] else ""
+        lines.append(f"  compression    {c['ratio']:.3f}×{bound} ({c['basis']})")
     lines += [f"  note           {note}" for note in p.notes]
     lines += ["", "What would help:" if p.suggestions else "Nothing simio can change here helps by 2 % or more."]
     for s in p.suggestions:

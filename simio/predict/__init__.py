@@ -89,7 +89,7 @@ def _compression(resolved: Resolved) -> dict[str, object]:
     return {
         "codec": profile.codec,
         "ratio": profile.ratio,
-        "bound_ratio": 8 / entropy if entropy else 1.0,
+        "bound_ratio": 8 / entropy if entropy else None,
         "ratio_interval": profile.ratio_interval,
         "basis": profile.basis,
     }

@@ -67,6 +67,8 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
         top_k=(scenario.top_k or architecture.n_experts_used) if layout.n_experts else None,
     )
+    if chosen.runtime == "auto" and profile.basis == "packed":
+        chosen = replace(chosen, runtime="stream")  # a container is made to be streamed
     if chosen.runtime == "auto":
         fits = fits_in_ram(chosen, layout, architecture)
         asks_for_stream = any(getattr(scenario, name) is not None for name in (STREAM_ONLY if fits else NOT_MMAP))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 
@@ -31,3 +31,31 @@ class Measurement:
     source: str = ""  # URL or file
     note: str = ""
     kind: str = ""  # as the source sorts its runs: in_ram, flash_bound …; `simio validate --kind` filters by it
+
+    def to_json(self) -> dict[str, Any]:
+        """All fields that are set, by name, as plain JSON types."""
+        found: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in found.items() if value not in (None, "", (), {})}
+
+    @classmethod
+    def from_json(cls, table: Any) -> Measurement:
+        """The measurement of ``to_json``; raises ``ValueError`` saying what is missing, unknown or of a wrong type."""
+        if not isinstance(table, dict):
+            raise ValueError("is no table")
+        if unknown := sorted(set(table) - {f.name for f in fields(cls)}):
+            raise ValueError(f"unknown: {', '.join(unknown)}")
+        found: dict[str, Any] = {name: str(table.get(name, "")) for name in _TEXTS}
+        found |= {name: None if table.get(name) is None else float(table[name]) for name in _NUMBERS}
+        if not (found["run_id"] and found["device"] and found["model"]) or not isinstance(table.get("known"), dict):
+            raise ValueError("run_id, device, model and known are needed")
+        return cls(
+            **found,
+            known=dict(table["known"]),
+            token_s=tuple(map(float, table.get("token_s", ()))),
+            counters={str(name): float(value) for name, value in dict(table.get("counters", {})).items()},
+            per_token={str(k): tuple(map(float, v)) for k, v in dict(table.get("per_token", {})).items()},
+        )
+
+
+_TEXTS = ("run_id", "device", "model", "repeat_of", "unsupported", "source", "note", "kind")
+_NUMBERS = ("mean_token_s", "prefill_tokens_per_s", "load_s", "bytes_per_token")

@@ -109,7 +109,8 @@ def _notes(p: Prediction) -> str:
     c = p.compression
     notes = list(p.notes)
     if c["codec"] != "raw":
-        notes.insert(0, f"compression {c['ratio']:.3f}×, order-0 bound {c['bound_ratio']:.3f}×, basis: {c['basis']}")
+        bound = f", order-0 bound {c['bound_ratio']:.3f}×" if c["bound_ratio"] else ""
+        notes.insert(0, f"compression {c['ratio']:.3f}×{bound}, basis: {c['basis']}")
     return "<ul>" + "".join(f"<li>{escape(n)}</li>" for n in notes) + "</ul>" if notes else ""
 
 

@@ -60,9 +60,9 @@ class Fetcher:
         self._file.__exit__(kind, error, at)
 
     @property
-    def is_direct(self) -> bool:
-        """Whether reads bypass the page cache."""
-        return self._file.is_direct
+    def note(self) -> str:
+        """How the file is read."""
+        return "O_DIRECT" if self._file.is_direct else "through the page cache: its file system refuses O_DIRECT"
 
     def read(self, request: Request, pass_number: int, keep: str | None = None) -> Future[Fetched]:
         """Read ``request`` when a slot is free (which this call waits for).

@@ -56,13 +56,24 @@ def limited(ram_bytes: int) -> Iterator[Limit]:
             group.rmdir()
 
 
+def remove_group(pid: int) -> None:
+    """Remove what a process left behind that could not do so itself."""
+    for parent in (_ROOT / "memory", _ROOT):
+        with suppress(OSError):
+            _group(parent, pid).rmdir()
+
+
+def _group(parent: Path, pid: int) -> Path:
+    return parent / f"simio-run-{pid}"
+
+
 def _make(n_bytes: int) -> tuple[Path, Path] | str:
     """The new group with this process in it, and the group it came from; or why there is none."""
     v1 = _ROOT / "memory"
     parent = v1 if v1.is_dir() else _ROOT
     if not parent.is_dir():
         return "this system has no cgroups"
-    group = parent / f"simio-run-{os.getpid()}"
+    group = _group(parent, os.getpid())
     limit = "memory.limit_in_bytes" if parent == v1 else "memory.max"
     before = _group_of_process(parent)
     try:

@@ -37,13 +37,13 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """One run. ``tokens`` are those generated; ``limit_note`` says how the RAM budget was held."""
+    """One run. ``tokens`` are those generated; the notes say how the RAM budget was held and the container read."""
 
     scenario: Scenario  # nothing left open
     tokens: tuple[int, ...]
     measurement: Measurement
     limit_note: str
-    is_direct: bool
+    storage_note: str
 
 
 def run(asked: Scenario, prompt: Sequence[int], progress: Progress | None = None) -> Ran:
@@ -118,10 +118,10 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
             if progress is not None:
                 progress(len(tokens), scenario.n_tokens)
         totals = ledger.totals(loaded_s)
-        is_direct, peak = fetcher.is_direct, limit.peak_bytes()
+        storage_note, peak = fetcher.note, limit.peak_bytes()
     load = [entry for entry in ledger.entries if entry.pass_number == LOADING]
     facts = _Facts(len(batches), loaded_s - start_s, sum(e.n_bytes for e in load if e.what == "read"), peak)
-    return Ran(scenario, tuple(tokens), _measurement(job, totals, facts, limit), limit.note, is_direct)
+    return Ran(scenario, tuple(tokens), _measurement(job, totals, facts, limit), limit.note, storage_note)
 
 
 @dataclass(frozen=True, slots=True)

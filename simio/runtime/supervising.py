@@ -1,0 +1,85 @@
+"""Run in a process of its own: the memory limit counts nothing else, and a run that is killed can be told of."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from simio import errors
+from simio.errors import InfeasibleError, SimioError, UsageError
+from simio.records.measurement import Measurement
+from simio.records.scenario import Scenario
+from simio.runtime.memory_limit import remove_group
+from simio.runtime.running import Progress
+from simio.units import format_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a run left behind. ``limit_note`` says how the RAM budget was held, ``storage_note`` how it was read."""
+
+    scenario: Scenario  # nothing left open
+    tokens: tuple[int, ...]
+    measurement: Measurement
+    limit_note: str
+    storage_note: str
+
+
+def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None = None) -> Report:
+    """``simio.runtime.running.run`` in a child process; errors as of it.
+
+    Raises ``InfeasibleError`` when the child was killed for taking more than its memory limit.
+    """
+    command = [sys.executable, "-m", "simio.runtime.child"]
+    question = json.dumps({"scenario": asked.to_json(), "prompt": list(prompt)})
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        try:
+            answer = _converse(child, question, progress)
+        finally:
+            child.kill()
+            child.wait()
+            remove_group(child.pid)
+    if answer is None:
+        raise _died(child.returncode, asked)
+    if "error" in answer:
+        kind, message, hint = answer["error"]
+        raise getattr(errors, kind, UsageError)(message, hint)
+    return Report(
+        Scenario.from_json(answer["scenario"]),
+        tuple(answer["tokens"]),
+        Measurement.from_json(answer["measurement"]),
+        answer["limit_note"],
+        answer["storage_note"],
+    )
+
+
+def _converse(child: subprocess.Popen[str], question: str, progress: Progress | None) -> dict[str, Any] | None:
+    """Ask, follow the progress, and return the answer; None when the child ended without one."""
+    if child.stdin is None or child.stdout is None:
+        raise RuntimeError("the child has no pipes")
+    try:
+        child.stdin.write(question)
+        child.stdin.close()
+    except BrokenPipeError:
+        return None
+    for line in child.stdout:
+        message: dict[str, Any] = json.loads(line)
+        if "progress" not in message:
+            child.wait()
+            return message
+        if progress is not None:
+            progress(*message["progress"])
+    child.wait()
+    return None
+
+
+def _died(code: int, asked: Scenario) -> SimioError:
+    if code == -signal.SIGKILL:
+        given = "its memory limit" if asked.ram_bytes is None else format_bytes(asked.ram_bytes)
+        return InfeasibleError(f"the run was killed: it took more RAM than {given}", "give more --ram")
+    return UsageError(f"the run ended without an answer (exit code {code})", "its messages are above")
