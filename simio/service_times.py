@@ -38,6 +38,7 @@ class Factors:
     fault_overhead: Seconds = 1.0
     core_speed: Seconds = 1.0  # of the slower cores against the fastest
     ratio: Seconds = 1.0  # compression
+    parallel: Seconds = 1.0  # efficiency of all cores busy
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,15 +177,21 @@ def rates_of(
     faulting = plan.runtime == "mmap"
     busy = plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
     share = min(1.0, n_cores(device.cpu) / busy)
-    speed = split_speed(device.cpu, plan.n_threads) * share
-    decompress = _decompress_rate(device, codec, plan, share) * relative_rate
+    n_at_work = busy if plan.decompresses else plan.n_threads
+    company = parallel_efficiency(device.cpu, n_at_work, factors.parallel)
+    speed = split_speed(device.cpu, plan.n_threads) * share * company
+    default_threads = device.cpu.default_threads
+    default_speed = split_speed(device.cpu, default_threads) * parallel_efficiency(
+        device.cpu, default_threads, factors.parallel
+    )
+    decompress = _decompress_rate(device, codec, plan, share) * company * relative_rate
     latency = 0.0 if faulting else read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, sequential=True)
     return Rates(
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
         gemv_bytes_per_s={k: q.value * speed * factors.gemv * factors.core_speed for k, q in device.cpu.gemv.items()},
         prefill_flop_per_s={
             k: q.value
-            * min(1.0, speed / split_speed(device.cpu, device.cpu.default_threads))
+            * _smaller(1.0, speed / default_speed)
             * factors.prefill
             * factors.core_speed
             for k, q in device.cpu.prefill.items()
@@ -243,6 +250,20 @@ def split_speed(cpu: Cpu, n_threads: int) -> float:
     return len(used) * used[-1]
 
 
+def parallel_efficiency(cpu: Cpu, n_busy: int, factor: Seconds = 1.0) -> Seconds:
+    """What a core still does when ``n_busy`` are busy, as a share of what it does alone.
+
+    ``1 - (1 - e)·(n_busy - 1)/(n_cores - 1)`` with ``e`` = ``cpu.parallel_efficiency``, the rate with all cores busy
+    ÷ alone (C3): caches, memory, clock and hyperthreads are shared. Linear in between is simio's own choice; 1 where
+    the device file does not say. ``simio calibrate host`` measures ``e``.
+    """
+    n = n_cores(cpu)
+    if cpu.parallel_efficiency is None or n == 1:
+        return 1.0
+    e = _smaller(1.0, cpu.parallel_efficiency.value * factor)
+    return 1.0 - (1.0 - e) * (min(n_busy, n) - 1) / (n - 1)
+
+
 def _of(table: Mapping[str, Seconds], kernel: str) -> Seconds:
     if kernel in table:
         return table[kernel]
@@ -257,3 +278,11 @@ def _larger(a: Seconds, b: Seconds) -> Seconds:
     import numpy as np
 
     return np.maximum(a, b)
+
+
+def _smaller(a: Seconds, b: Seconds) -> Seconds:
+    if isinstance(a, float) and isinstance(b, float):
+        return a if a < b else b
+    import numpy as np
+
+    return np.minimum(a, b)

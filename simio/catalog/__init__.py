@@ -4,8 +4,8 @@
 """
 
 from simio.catalog.as_json import to_json
-from simio.catalog.device_file import check, read
+from simio.catalog.device_file import check, parse, read
 from simio.catalog.lookup import find, load, names
 from simio.catalog.reader import Problem
 
-__all__ = ["Problem", "check", "find", "load", "names", "read", "to_json"]
+__all__ = ["Problem", "check", "find", "load", "names", "parse", "read", "to_json"]

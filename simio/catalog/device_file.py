@@ -25,7 +25,7 @@ CODECS = ("lz4", "zstd", "brotli")
 
 def read(path: Path) -> Device:
     """The device described by ``path``; raises ``DeviceFileError`` naming ``file: table.key`` at the first problem."""
-    device, problems = _parse(path)
+    device, problems = parse(_toml(path), path.stem)
     if problems:
         more = f" (and {len(problems) - 1} more: simio devices check {path})" if len(problems) > 1 else ""
         raise DeviceFileError(f"{path.name}: {problems[0]}{more}", problems[0].hint)
@@ -37,17 +37,21 @@ def check(path: Path | str) -> list[Problem]:
 
     Raises ``DeviceFileError`` only where there is nothing to check: no such file, or not TOML.
     """
-    return _parse(Path(path))[1]
+    return parse(_toml(Path(path)), Path(path).stem)[1]
 
 
-def _parse(path: Path) -> tuple[Device, list[Problem]]:
-    reader, top = Reader(), _toml(path)
+def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
+    """The device of a file's table and all that is wrong with it. ``stem``: the file's name without ``.toml``.
+
+    With problems the device is half made up: use it only when there are none.
+    """
+    reader = Reader()
     reader.read_sources(reader.table(top, "", "sources"))
     reader.keys(top, "", ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"), ("aliases",))
     if top.get("schema", SCHEMA) != SCHEMA:
         reader.problem("schema", f"is {top['schema']!r}, this version reads {SCHEMA}")
     device = Device(
-        id=_id(reader, top, path),
+        id=_id(reader, top, stem),
         name=reader.text(top, "", "name"),
         soc=reader.text(top, "", "soc"),
         storage=_storage(reader, reader.table(top, "", "storage")),
@@ -73,10 +77,10 @@ def _toml(path: Path) -> dict[str, Any]:
         raise DeviceFileError(f"{path}: not valid TOML: {error}", "see https://toml.io") from None
 
 
-def _id(reader: Reader, top: dict[str, Any], path: Path) -> str:
+def _id(reader: Reader, top: dict[str, Any], stem: str) -> str:
     found = reader.text(top, "", "id")
-    if found and found != path.stem:
-        reader.problem("id", f"'{found}' is not the file name '{path.stem}'", "rename one of them")
+    if found and found != stem:
+        reader.problem("id", f"'{found}' is not the file name '{stem}'", "rename one of them")
     elif found and not re.fullmatch(r"[a-z0-9][a-z0-9-]*", found):
         reader.problem("id", f"'{found}' is no id", "lower-case letters, digits and dashes")
     return found
@@ -124,7 +128,8 @@ def _no_twins(reader: Reader, curve: tuple[ReadPoint, ...]) -> None:
 
 
 def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
-    reader.keys(table, "cpu", ("default_threads", "layer_overhead", "clusters", "gemv", "prefill", "decompress"))
+    known = ("default_threads", "layer_overhead", "clusters", "gemv", "prefill", "decompress")
+    reader.keys(table, "cpu", known, ("parallel_efficiency",))
     clusters = tuple(_cluster(reader, where, entry) for where, entry in reader.tables(table, "cpu", "clusters"))
     speeds = [cluster.relative_speed.value for cluster in clusters]
     if speeds and not reader.problems and (speeds[0] != 1 or speeds != sorted(speeds, reverse=True)):
@@ -142,11 +147,23 @@ def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
         prefill=_rates(reader, rates["prefill"], "cpu.prefill", "flop_per_s"),
         decompress=_rates(reader, rates["decompress"], "cpu.decompress", "bytes_per_s"),
         layer_overhead=reader.quantity(table, "cpu", "layer_overhead", "s"),
+        parallel_efficiency=_efficiency(reader, table),
     )
     n_cores = sum(cluster.n_cores for cluster in clusters)
     if not reader.problems and cpu.default_threads > n_cores:
         reader.problem("cpu.default_threads", f"{cpu.default_threads} threads on {n_cores} cores")
     return cpu
+
+
+def _efficiency(reader: Reader, table: dict[str, Any]) -> Quantity | None:
+    """The optional ``cpu.parallel_efficiency``: at most 1, since company speeds no core up."""
+    if "parallel_efficiency" not in table:
+        return None
+    found = reader.quantity(table, "cpu", "parallel_efficiency", "1")
+    if found.high > 1:
+        what = f"reaches {found.high:g}, above 1"
+        reader.problem("cpu.parallel_efficiency", what, "it is the rate of a core with all cores busy ÷ alone")
+    return found
 
 
 def _cluster(reader: Reader, where: str, entry: dict[str, Any]) -> Cluster:

@@ -24,6 +24,9 @@ DEFAULT_SPREAD = {"measured": 0.10, "review": 0.10, "datasheet": 0.0}
 #: ``assumed`` bounds must reach at least this share of the value to each side.
 ASSUMED_SPREAD = 0.30
 
+#: How the ``url`` of a source may start.
+_ORIGINS = ("https://", "http://", "traces/", "simio calibrate")
+
 _QUANTITY_KEYS = ("value", "unit", "source", "low", "high", "note")
 _EXAMPLE = '{ value = 2.0, unit = "GB/s", source = "fio-2025" }'
 
@@ -218,8 +221,9 @@ class Reader:
                 continue
             self.keys(entry, path, ("kind", "url"), ("note",))
             kind, url = self.text(entry, path, "kind", SOURCE_KINDS), self.text(entry, path, "url")
-            if url and not url.startswith(("https://", "http://", "traces/")):
-                self.problem(f"{path}.url", f"'{url}' is no web address", "https://… or a folder below traces/")
+            if url and not url.startswith(_ORIGINS):
+                hint = "https://…, a folder below traces/, or the `simio calibrate` command that measured"
+                self.problem(f"{path}.url", f"'{url}' is no web address", hint)
             self.sources[name] = Source(name, kind, url, self._note(entry, path))
 
     def unused_sources(self) -> None:

@@ -35,6 +35,8 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
         for key, quantity in getattr(device.cpu, table).items():
             yield f"cpu.{table}.{key}", quantity
     yield "cpu.layer_overhead", device.cpu.layer_overhead
+    if device.cpu.parallel_efficiency:
+        yield "cpu.parallel_efficiency", device.cpu.parallel_efficiency
     yield "memory.total", device.memory.total
     yield "memory.usable", device.memory.usable
     yield "memory.read_bandwidth", device.memory.read_bandwidth

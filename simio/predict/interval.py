@@ -40,7 +40,7 @@ N_REPEATS, N_DISTINCT = 3, 6
 N_CASES = 9
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead", "case")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case", "parallel")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +176,7 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
         "layer_overhead": cpu.layer_overhead,
         "fault_overhead": storage.fault_overhead,
         "core_speed": cores[min(plan.n_threads, len(cores)) - 1].relative_speed,
+        "parallel": cpu.parallel_efficiency,
     }
     drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)

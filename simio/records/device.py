@@ -73,6 +73,7 @@ class Cpu:
     prefill: dict[str, Quantity]  # weight class → flop/s (batched GEMM)
     decompress: dict[str, Quantity]  # codec id → bytes of output per second
     layer_overhead: Quantity  # synchronisation and dispatch per layer [s]
+    parallel_efficiency: Quantity | None = None  # rate of a core with all cores busy ÷ alone; None: 1
 
 
 @dataclass(frozen=True, slots=True)
