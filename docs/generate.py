@@ -18,6 +18,7 @@ COMMANDS = (
     "verify",
     "generate",
     "validate",
+    "calibrate",
     "models",
     "devices",
     "devices list",

@@ -9,7 +9,7 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import devices, generate, inspect, models, pack, predict, profile, run, validate
+from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, validate
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -31,6 +31,7 @@ app.command("verify")(pack.verify)
 app.command("generate")(generate.generate)
 app.command("run")(run.run)
 app.command("validate")(validate.validate)
+app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
 app.add_typer(devices.app, name="devices")
 

@@ -75,10 +75,11 @@ class LlamaBench:
     @staticmethod
     def read(path: Path) -> list[Measurement]:
         """Every test; raises ``MeasurementFileError`` with the line of broken JSON, or entry and key."""
-        return [_measurement(entry) for entry in _entries(path)]
+        return [_measurement(entry) for entry in entries(path)]
 
 
-def _entries(path: Path) -> list[Entry]:
+def entries(path: Path) -> list[Entry]:
+    """Every test of the file as llama-bench wrote it; raises ``MeasurementFileError`` at broken JSON."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:

@@ -1,0 +1,1 @@
+"""Device files from measurements: of this machine, of a phone over adb, or of results people already have."""

@@ -1,0 +1,90 @@
+"""One round of direct reads, as the runtime makes them: a thread for each read in flight, preadv(2) into its buffer.
+
+Python's own cost of a read is part of the round, as it is part of a run.
+"""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from simio.calibrate.scratch_file import ScratchFile
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Reads of ``block_bytes`` with ``queue_depth`` in flight; ``pattern`` as in a device file."""
+
+    pattern: str
+    block_bytes: int
+    queue_depth: int
+
+    @property
+    def name(self) -> str:
+        """The series of its bandwidths."""
+        return f"read/{self.pattern}/{self.block_bytes}/{self.queue_depth}"
+
+
+def offsets(access: Access, n_bytes: int, rng: random.Random) -> Callable[[], int]:
+    """Where to read next: block after block from a random one on, or blocks at random. Threads may share it."""
+    n_blocks = max(1, n_bytes // access.block_bytes)
+    if access.pattern == "random":
+        return lambda: rng.randrange(n_blocks) * access.block_bytes
+    turns = itertools.count(rng.randrange(n_blocks))  # next() of it is one step for all threads
+    return lambda: next(turns) % n_blocks * access.block_bytes
+
+
+def bandwidth(file: ScratchFile, access: Access, duration_s: float, rng: random.Random) -> float:
+    """Bandwidth in the steady middle of a round of about ``duration_s``. [bytes/s]
+
+    Counted from the completion that first saw all threads at work to the last one before the end, so that neither
+    starting threads nor running dry counts.
+    """
+    handle = os.open(file.path, os.O_RDONLY | os.O_DIRECT)
+    try:
+        end_s = time.perf_counter() + duration_s
+        ends = _complete(handle, access, offsets(access, file.n_bytes, rng), end_s)
+    finally:
+        os.close(handle)
+    return rate(ends, access, end_s)
+
+
+def rate(ends: list[float], access: Access, end_s: float) -> float:
+    """Bytes per second from the times at which reads ended; see ``bandwidth``."""
+    ends = sorted(ends)
+    first = min(access.queue_depth, len(ends) // 2) - 1
+    steady = [t for t in ends[first:] if t <= end_s] if first >= 0 else []
+    if len(steady) < 3:  # slower than the round: count all of it
+        steady = ends
+    return access.block_bytes * (len(steady) - 1) / max(1e-9, steady[-1] - steady[0])
+
+
+def _complete(handle: int, access: Access, where: Callable[[], int], end_s: float) -> list[float]:
+    """When each read ended; at least ``queue_depth`` + 1 of them."""
+    ends: list[list[float]] = [[] for _ in range(access.queue_depth)]
+    errors: list[OSError] = []
+
+    def read(own: list[float]) -> None:
+        with mmap.mmap(-1, access.block_bytes) as buffer:
+            buffers = [buffer]
+            try:
+                while len(own) < 2 or time.perf_counter() < end_s:
+                    os.preadv(handle, buffers, where())
+                    own.append(time.perf_counter())
+            except OSError as error:
+                errors.append(error)
+
+    threads = [threading.Thread(target=read, args=(own,), daemon=True) for own in ends]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return [t for own in ends for t in own]
