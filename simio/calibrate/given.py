@@ -111,7 +111,7 @@ def _no_base(results: Results) -> UsageError:
     lines = "\n  ".join(f"{what} ({how})" for what, how, is_missing in lacks if is_missing)
     return UsageError(
         f"the results do not make a whole device file; they lack\n  {lines}",
-        "name a device like yours for the rest, --device BASE (`simio devices list`), or run simio calibrate host there",
+        "name a device like yours for the rest, --device BASE (`simio devices list`), or use `simio calibrate host`",
     )
 
 
