@@ -23,30 +23,30 @@ def cache_dir() -> Path:
     return (Path(base) if base else Path.home() / ".cache") / "simio"
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write ``text`` to ``path`` through a temporary file beside it and a rename, keeping an existing file's mode.
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write ``content`` to ``path`` through a temporary file beside it and a rename, keeping an existing file's mode.
 
     A link is followed; what is no regular file (a pipe, ``/dev/stdout``) is written to as it is. Raises ``WriteError``.
     """
-    target = path.resolve()
+    target, data = path.resolve(), content.encode() if isinstance(content, str) else content
     try:
         if target.exists() and not target.is_file():
-            target.write_text(text, encoding="utf-8")
+            target.write_bytes(data)
         else:
-            _replace(target, text)
+            _replace(target, data)
     except OSError as error:
         reason = error.strerror or str(error)
         raise WriteError(f"{path}: cannot be written: {reason}", "free some space or choose another place") from error
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, data: bytes) -> None:
     import tempfile  # only needed to write
 
     mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, mode)

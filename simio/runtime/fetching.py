@@ -110,7 +110,7 @@ class Fetcher:
     def _read_link(self, request: Request, pass_number: int, end_s: float) -> mmap.mmap:
         buffer = self._buffers.take(request.n_bytes)
         start_s = time.perf_counter()
-        self._file.read_into(memoryview(buffer), request.offset)
+        self._file.read_into(memoryview(buffer)[: request.n_bytes], request.offset)
         wait_until(end_s)
         self._ledger.note("read", pass_number, start_s, request.n_bytes)
         return buffer

@@ -98,7 +98,8 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
     depth, workers = scenario.queue_depth or 1, scenario.n_workers or 1
     with ExitStack() as stack:
         fetcher = stack.enter_context(Fetcher(container, ledger, depth, workers, scenario.read_limit_bytes_per_s))
-        held = Held(residency.cache, scenario.cache_form or "raw", fetcher)
+        form = "raw" if scenario.codec == "raw" else scenario.cache_form or "raw"
+        held = Held(residency.cache, form, fetcher)
         work = schedule(container, job.layout, residency, scenario.read_bytes or 0)
         budget = Budget(scenario.prefetch_depth or 0, arrangement.ram.staging)
         start_s = time.perf_counter()

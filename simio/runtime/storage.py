@@ -92,17 +92,21 @@ class DirectFile:
 
 
 class Buffers:
-    """Page-aligned memory, given back after use: fresh pages cost a fault each."""
+    """Page-aligned memory, given back after use: fresh pages cost a fault each.
+
+    Sizes are rounded up to powers of two, so that few are lost to others; what is never written takes no RAM.
+    """
 
     def __init__(self) -> None:
         self._free: dict[int, list[mmap.mmap]] = defaultdict(list)
         self._lock = threading.Lock()
 
     def take(self, n_bytes: int) -> mmap.mmap:
-        """A buffer of exactly ``n_bytes``, with any content."""
+        """A buffer of at least ``n_bytes``, with any content."""
+        size = 1 << max(12, (n_bytes - 1).bit_length())
         with self._lock:
-            free = self._free[n_bytes]
-            return free.pop() if free else mmap.mmap(-1, n_bytes)
+            free = self._free[size]
+            return free.pop() if free else mmap.mmap(-1, size)
 
     def give(self, buffer: mmap.mmap) -> None:
         """Return a buffer for the next reader."""
