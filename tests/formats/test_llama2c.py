@@ -74,7 +74,7 @@ def test_other_files_called_bin_are_not_claimed(data: bytes, tmp_path: Path) -> 
 def test_two_models_in_a_directory_are_named(tmp_path: Path) -> None:
     for name in ("a.bin", "b.bin"):
         (tmp_path / name).write_bytes(checkpoint())
-    with pytest.raises(ModelFileError, match="2 llama2.c models") as error:
+    with pytest.raises(ModelFileError, match=r"2 llama2\.c models") as error:
         open_model(tmp_path)
     assert "a.bin, b.bin" in error.value.hint
 

@@ -32,9 +32,9 @@ def test_a_generated_file_has_the_tensors_of_its_shape_and_runs(name: str, tmp_p
     model = open_model(made(tmp_path / "m.gguf", name))
     expected = {(t.name, t.shape, t.dtype, t.n_bytes) for t in shape_of(name, 2, TINY).tensors}
     assert {(t.name, t.shape, t.dtype, t.n_bytes) for t in model.tensors} == expected
-    with WeightsReader(model) as reader:
-        with Decoder(model, hyperparameters(model, Files(model)), InRamWeights(model, reader)) as decoder:
-            logits = decoder.feed([1, 2, 3])
+    shape = hyperparameters(model, Files(model))
+    with WeightsReader(model) as reader, Decoder(model, shape, InRamWeights(model, reader)) as decoder:
+        logits = decoder.feed([1, 2, 3])
     assert np.isfinite(logits).all()
     assert 0.1 < logits.std() < 10
 
@@ -42,9 +42,9 @@ def test_a_generated_file_has_the_tensors_of_its_shape_and_runs(name: str, tmp_p
 def test_a_mixture_of_experts_is_generated_and_runs(tmp_path: Path) -> None:
     model = open_model(made(tmp_path / "m.gguf", "qwen3-30b-a3b:q4_0", 1))
     assert (model.architecture.n_experts, model.architecture.n_experts_used) == (128, 8)
-    with WeightsReader(model) as reader:
-        with Decoder(model, hyperparameters(model, Files(model)), InRamWeights(model, reader)) as decoder:
-            assert np.isfinite(decoder.feed([1, 2, 3])).all()
+    shape = hyperparameters(model, Files(model))
+    with WeightsReader(model) as reader, Decoder(model, shape, InRamWeights(model, reader)) as decoder:
+        assert np.isfinite(decoder.feed([1, 2, 3])).all()
 
 
 def test_it_says_that_it_is_generated(tmp_path: Path) -> None:

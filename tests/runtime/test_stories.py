@@ -23,12 +23,15 @@ def told(path: Path, prompt: str, n_tokens: int) -> str:
     source = Files(model)
     tokenizer, shape = tokenizer_of(model, source), hyperparameters(model, source)
     tokens = tokenizer.encode(prompt)
-    with WeightsReader(model) as reader, one_blas_thread():
-        with Decoder(model, shape, InRamWeights(model, reader)) as decoder:
-            fed = 0
-            while len(tokens) < n_tokens:
-                new, fed = tokens[fed:], len(tokens)
-                tokens.append(decoder.next_token(new))
+    fed = 0
+    with (
+        WeightsReader(model) as reader,
+        one_blas_thread(),
+        Decoder(model, shape, InRamWeights(model, reader)) as decoder,
+    ):
+        while len(tokens) < n_tokens:
+            new, fed = tokens[fed:], len(tokens)
+            tokens.append(decoder.next_token(new))
     return tokenizer.decode(tokens)
 
 
