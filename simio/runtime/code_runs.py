@@ -91,13 +91,13 @@ def q5_k(rows: ByteArray) -> CodeRuns:
     n_rows, n_blocks = len(rows), rows.shape[1] // 176
     blocks = rows.reshape(-1, 176)
     bits = scratch("codes8", (4, 2, len(blocks), 32), np.uint8)
-    high, low = blocks[:, 16:48].copy(), blocks[:, 48:].reshape(-1, 4, 32).transpose(1, 0, 2).copy()
+    high = _gathered("high", blocks[:, 16:48])
+    low = _gathered("low", blocks[:, 48:].reshape(-1, 4, 32).transpose(1, 0, 2))
     for run in range(8):
         np.right_shift(high, run, out=bits[run // 2, run % 2])
     np.bitwise_and(bits, 1, out=bits)
     np.multiply(bits, 16, out=bits)
-    np.bitwise_or(bits[:, 0], low & 15, out=bits[:, 0])
-    np.bitwise_or(bits[:, 1], np.right_shift(low, 4, out=low), out=bits[:, 1])
+    _add_nibbles(low, bits[:, 0], bits[:, 1])
     codes = scratch("codes", bits.shape, np.float32)
     codes[...] = bits
     runs = codes.reshape(4, 2, n_rows, n_blocks, 32).transpose(3, 0, 1, 2, 4)
@@ -111,14 +111,13 @@ def q6_k(rows: ByteArray) -> CodeRuns:
     n_rows, n_blocks = len(rows), rows.shape[1] // 210
     blocks = rows.reshape(-1, 210)
     bits = scratch("codes8", (4, len(blocks), 2, 32), np.uint8)
-    high = blocks[:, 128:192].reshape(-1, 2, 32).copy()
-    low = blocks[:, :128].reshape(-1, 2, 2, 32).transpose(2, 0, 1, 3).copy()
+    high = _gathered("high", blocks[:, 128:192].reshape(-1, 2, 32))
+    low = _gathered("low", blocks[:, :128].reshape(-1, 2, 2, 32).transpose(2, 0, 1, 3))
     for group in range(4):
         np.right_shift(high, 2 * group, out=bits[group])
         np.bitwise_and(bits[group], 3, out=bits[group])
     np.multiply(bits, 16, out=bits)
-    np.bitwise_or(bits[:2], low & 15, out=bits[:2])
-    np.bitwise_or(bits[2:], np.right_shift(low, 4, out=low), out=bits[2:])
+    _add_nibbles(low, bits[:2], bits[2:])
     np.subtract(bits, 32, out=bits)
     codes = scratch("codes", bits.shape, np.float32)
     codes[...] = bits.view(np.int8)
@@ -131,6 +130,22 @@ def q6_k(rows: ByteArray) -> CodeRuns:
 TAKEN_APART: dict[str, Callable[[ByteArray], CodeRuns]] = {
     "Q8_0": q8_0, "Q4_0": q4_0, "Q4_K": q4_k, "Q5_K": q5_k, "Q6_K": q6_k,
 }  # fmt: skip
+
+
+def _gathered(name: str, parts: ByteArray) -> ByteArray:
+    """``parts`` of every block side by side, in scratch."""
+    together: ByteArray = scratch(name, parts.shape, np.uint8)
+    together[...] = parts
+    return together
+
+
+def _add_nibbles(nibbles: ByteArray, to_low: ByteArray, to_high: ByteArray) -> None:
+    """Put the low halves of bytes into ``to_low`` and the high ones into ``to_high``; the bytes are used up."""
+    lower = scratch("lower", nibbles.shape, np.uint8)
+    np.bitwise_and(nibbles, 15, out=lower)
+    np.bitwise_or(to_low, lower, out=to_low)
+    np.right_shift(nibbles, 4, out=nibbles)
+    np.bitwise_or(to_high, nibbles, out=to_high)
 
 
 def _nibbles(rows: ByteArray) -> ByteArray:
