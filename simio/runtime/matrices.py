@@ -42,8 +42,9 @@ class Matrix:
         return self.n_rows * self.row_bytes
 
     def row_spans(self) -> list[tuple[int, int]]:
-        """(first row, rows) of the blocks that the kernels take, in order: fixed by type and shape."""
-        step = rows_per_block(self.row_bytes)
+        """(first row, rows) of the blocks that the kernels take, in order: fixed by type and shape, about equal."""
+        n_blocks = -(-self.n_rows // rows_per_block(self.row_bytes))
+        step = -(-self.n_rows // n_blocks)
         return [(first, min(step, self.n_rows - first)) for first in range(0, self.n_rows, step)]
 
 

@@ -13,6 +13,7 @@ from simio.errors import UsageError
 from simio.quant import parse
 from simio.runtime import kernels
 from simio.runtime.dequantizing import known_dtypes
+from simio.runtime.matrices import Matrix
 
 OURS = [t for t in known_dtypes() if t in gguf.GGMLQuantizationType.__members__ and t not in ("I8", "F64")]
 #: The gguf package only dequantizes these.
@@ -108,6 +109,15 @@ def test_data_of_another_length_is_refused() -> None:
         kernels.row_bytes("Q8_0", 33)
 
 
-def test_a_block_of_rows_holds_about_256_kib_and_at_least_one_row() -> None:
-    assert kernels.rows_per_block(4352) == 60
+def test_a_block_of_rows_holds_about_512_kib_and_at_least_one_row() -> None:
+    assert kernels.rows_per_block(4352) == 120
     assert kernels.rows_per_block(1 << 20) == 1
+
+
+@pytest.mark.parametrize("n_rows", [1, 119, 120, 121, 1000, 32_000])
+def test_a_matrix_is_cut_into_about_equal_blocks_that_are_all_of_it(n_rows: int) -> None:
+    spans = Matrix("w", "Q8_0", n_rows, 4096, 1, None, None).row_spans()
+    assert [first for first, _ in spans] == [sum(n for _, n in spans[:i]) for i in range(len(spans))]
+    assert sum(n for _, n in spans) == n_rows
+    assert max(n for _, n in spans) <= 120
+    assert max(n for _, n in spans) - min(n for _, n in spans) <= len(spans)
