@@ -118,3 +118,10 @@ def _ends(source: Source, name: str) -> frozenset[int]:
     except (UnknownNameError, ValueError, AttributeError):
         return frozenset()
     return frozenset(i for i in (stated if isinstance(stated, list) else [stated]) if isinstance(i, int))
+
+
+def continued(tokenizer: Tokenizer, prompt: Sequence[int], new: Sequence[int]) -> str:
+    """The text that ``new`` tokens add behind those of a prompt: the space between them is theirs."""
+    before = tokenizer.decode(prompt)
+    whole = tokenizer.decode([*prompt, *new])
+    return whole[len(before) :] if whole.startswith(before) else tokenizer.decode(new)

@@ -18,7 +18,7 @@ from simio.formats.opening import open_model
 from simio.runtime import pieces
 from simio.runtime.hyperparameters import Files
 from simio.runtime.pieces import Pieces
-from simio.runtime.tokenizer import TokenIds, Tokenizer, tokenizer_of
+from simio.runtime.tokenizer import TokenIds, Tokenizer, continued, tokenizer_of
 
 TEXTS = [
     "Once upon a time, there was a little girl named Lily.",
@@ -47,6 +47,13 @@ def test_neighbours_with_the_best_score_are_joined_first() -> None:
 def test_what_is_encoded_comes_back(text: str) -> None:
     vocabulary = small_pieces()
     assert vocabulary.decode(vocabulary.encode(text)) == text
+
+
+def test_a_continuation_begins_with_the_space_that_parts_it_from_the_prompt() -> None:
+    vocabulary = small_pieces()
+    tokens = vocabulary.encode("hello world")
+    n = len(vocabulary.encode("hello"))
+    assert continued(vocabulary, tokens[:n], tokens[n:]) == " world"
 
 
 def test_a_character_without_piece_becomes_its_bytes() -> None:
