@@ -13,7 +13,7 @@ import numpy as np
 from simio.calibrate.scratch_file import ScratchFile
 from simio.records.model import Architecture, Model, Stream, Tensor
 from simio.runtime import kernels
-from simio.runtime.dequantizing import FloatArray
+from simio.runtime.scratch import FloatArray
 from simio.runtime.forward import Decoder
 from simio.runtime.hyperparameters import Hyperparameters
 from simio.runtime.in_ram import InRamWeights
