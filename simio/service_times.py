@@ -190,10 +190,7 @@ def rates_of(
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
         gemv_bytes_per_s={k: q.value * speed * factors.gemv * factors.core_speed for k, q in device.cpu.gemv.items()},
         prefill_flop_per_s={
-            k: q.value
-            * _smaller(1.0, speed / default_speed)
-            * factors.prefill
-            * factors.core_speed
+            k: q.value * _smaller(1.0, speed / default_speed) * factors.prefill * factors.core_speed
             for k, q in device.cpu.prefill.items()
         },
         layer_overhead_s=device.cpu.layer_overhead.value * factors.layer_overhead,

@@ -13,10 +13,10 @@ import numpy as np
 from simio.calibrate.scratch_file import ScratchFile
 from simio.records.model import Architecture, Model, Stream, Tensor
 from simio.runtime import kernels
-from simio.runtime.scratch import FloatArray
 from simio.runtime.forward import Decoder
 from simio.runtime.hyperparameters import Hyperparameters
 from simio.runtime.in_ram import InRamWeights
+from simio.runtime.scratch import FloatArray
 
 #: Matrices of a layer of a Llama-like decoder: each is one hand-over to the compute threads.
 N_MATRICES = 7

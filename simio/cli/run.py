@@ -54,7 +54,7 @@ def run(
     from simio.importers.simio_run import to_text
     from simio.records.scenario import Scenario
     from simio.runtime.supervising import run_apart
-    from simio.runtime.tokenizer import tokenizer_of
+    from simio.runtime.tokenizer import continued, tokenizer_of
 
     check_output(output)
     sizes = {
@@ -77,7 +77,7 @@ def run(
     if output:
         write_whole(Path(output), to_text([report.measurement]))
     ends = [n for n, token in enumerate(report.tokens) if token in tokenizer.ends]
-    text = tokenizer.decode(report.tokens[: ends[0]] if ends else report.tokens)
+    text = continued(tokenizer, ids, report.tokens[: ends[0]] if ends else report.tokens)
     if as_json:
         print_json(
             {

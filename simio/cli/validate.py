@@ -15,6 +15,7 @@ from simio.paths import write_whole
 if TYPE_CHECKING:
     from simio.records.measurement import Measurement
     from simio.records.validation import Group, Summary, Validation
+    from simio.report.validation_markdown import About
 
 RELATION = (
     "fitted – the device has numbers fitted to published runs, maybe to this one; cited – its file takes numbers from "
@@ -31,6 +32,10 @@ def validate(
     device: Annotated[str | None, typer.Option(help="Device file or id for every run.")] = None,
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=MODEL", help="What a model's name means.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only runs of this kind: in_ram, flash_bound …")] = None,
+    host: Annotated[Path | None, typer.Option(help="Device file of this machine: measure it against a --grid.")] = None,
+    grid: Annotated[str, typer.Option(help="Runs to make with --host: standard (about 120) or quick.")] = "standard",
+    folder: Annotated[Path | None, typer.Option(help="Where a grid keeps its models [the cache].")] = None,
+    save_runs: Annotated[Path | None, typer.Option(help="Write the runs of a grid, for --runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
@@ -40,22 +45,25 @@ def validate(
 ) -> None:
     """Predict measured runs from their inputs alone, and compare.
 
-    --runs, --model and --kind may be given several times. Example: simio validate --runs runs.csv --report out.html
+    --runs, --model and --kind may be given several times. With --host, a grid of real runs is predicted and then made.
+
+    Example: simio validate --runs runs.csv --report out.html
     """
-    if not runs:
-        raise UsageError("no --runs", "for example --runs runs.csv; docs/measurements.md describes the formats")
+    if bool(runs) == bool(host):
+        raise UsageError(
+            "neither --runs nor --host" if host is None else "both --runs and --host",
+            "for example --runs runs.csv (docs/measurements.md has the formats) or --host host.toml",
+        )
     if fail_above is not None and not fail_above >= 0:
         raise UsageError(f"--fail-above {fail_above}", "write a share, for example 0.15")
     check_output(None if report is None else str(report), needs="plotly")
     check_output(None if markdown is None else str(markdown))
-    renamed = dict(_renaming(text) for text in model or [])
-    from simio.importers import read_all
-    from simio.validate import validate as run
-
-    chosen = _of_kind(read_all(runs), kind)
-    with progress("predicting", in_bytes=False) as reporter:
-        result = run(chosen, device, renamed, reporter)
-    _write_pages(result, report, markdown, runs, kind)
+    check_output(None if save_runs is None else str(save_runs))
+    if host is not None:
+        result, about = _on_host(host, grid, folder, save_runs, markdown)
+    else:
+        result, about = _of_files(runs or [], device, model, kind, markdown)
+    _write_pages(result, report, markdown, about)
     if as_json:
         print_json(result.to_json())
     else:
@@ -78,20 +86,62 @@ def _of_kind(runs: list[Measurement], kinds: list[str] | None) -> list[Measureme
     return [run for run in runs if not kinds or run.kind in kinds]
 
 
-def _write_pages(
-    result: Validation, report: Path | None, markdown: Path | None, runs: list[Path], kinds: list[str] | None
-) -> None:
+def _of_files(
+    files: list[Path], device: str | None, model: list[str] | None, kinds: list[str] | None, markdown: Path | None
+) -> tuple[Validation, About]:
+    """Runs that were measured before."""
+    from simio.importers import read_all
+    from simio.report.validation_markdown import about_published
+    from simio.validate import validate as run
+
+    renamed = dict(_renaming(text) for text in model or [])
+    chosen = _of_kind(read_all(files), kinds)
+    with progress("predicting", in_bytes=False) as reporter:
+        result = run(chosen, device, renamed, reporter)
+    words = [*(f"--runs {path}" for path in files), *(f"--kind {kind}" for kind in kinds or [])]
+    names = [path.name or str(path) for path in files]
+    return result, about_published(names, " ".join(["simio validate", *words, f"--markdown {markdown}"]))
+
+
+def _on_host(
+    host: Path, name: str, folder: Path | None, save_runs: Path | None, markdown: Path | None
+) -> tuple[Validation, About]:
+    """Runs that are predicted and then made here."""
+    from simio.importers.simio_run import to_text
+    from simio.paths import cache_dir
+    from simio.profiling.host import cpu_name
+    from simio.report.validation_markdown import about_grid
+    from simio.validate import validate as run
+    from simio.validate.grid import answers, cases, containers, grid_named, measure
+
+    chosen = grid_named(name)
+    with progress("making models", in_bytes=False) as reporter:
+        models = containers(chosen, folder or cache_dir() / "grid", reporter)
+    with progress("predicting", in_bytes=False) as reporter:
+        planned = cases(chosen, models, str(host), reporter)
+    measured: list[Measurement] = []
+    with progress("measuring", in_bytes=False) as reporter:
+        for one in measure(planned, reporter):
+            measured.append(one)
+            if save_runs is not None:
+                write_whole(save_runs, to_text(measured))
+    result = run(measured, answered=answers(planned))
+    command = f"simio validate --host {host.name} --grid {name} --markdown {markdown}"
+    return result, about_grid(cpu_name(), host.name, command)
+
+
+def _write_pages(result: Validation, report: Path | None, markdown: Path | None, about: About) -> None:
     if report is None and markdown is None:
         return
     from simio.report import validation_markdown, validation_page
     from simio.validate import parts
 
-    words = [*(f"--runs {path}" for path in runs), *(f"--kind {kind}" for kind in kinds or [])]
     if report is not None:
-        write_whole(report, validation_page.render(result, parts(result), ", ".join(path.name for path in runs)))
+        write_whole(report, validation_page.render(result, parts(result), about.title))
     if markdown is not None:
-        command = " ".join(["simio validate", *words, f"--markdown {markdown}"])
-        write_whole(markdown, validation_markdown.render(result, parts(result), command))
+        page = markdown.read_text(encoding="utf-8") if markdown.is_file() else ""
+        text = validation_markdown.render(result, parts(result), about)
+        write_whole(markdown, validation_markdown.section(page, about.title, text))
 
 
 def _judge(summary: Summary, fail_above: float | None) -> None:
@@ -112,6 +162,8 @@ def describe(result: Validation) -> str:
     lines = [f"{s.n} runs compared, {len(result.skipped)} skipped"]
     if s.n:
         lines += ["", *_figures(s)]
+        if (found := _bytes_line(result)) is not None:
+            lines.append(found)
         for what in ("kind", "relation", "device"):
             lines += ["", *_by(what, getattr(result, f"by_{what}"))]
         lines += ["", f"relation: {RELATION}"]
@@ -129,6 +181,16 @@ def _figures(s: Summary) -> list[str]:
         f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
         f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
     ]
+
+
+def _bytes_line(result: Validation) -> str | None:
+    """How far the bytes per token are off, where they were measured."""
+    pairs = [(row.predicted["bytes_per_token"], row.measured.get("bytes_per_token")) for row in result.rows]
+    errors = [abs(predicted / measured - 1) for predicted, measured in pairs if measured]
+    if not errors:
+        return None
+    exact = sum(error < 1e-9 for error in errors)
+    return f"  bytes per token     exact in {exact} of {len(errors)} runs, worst {_share(max(errors))}"
 
 
 def _by(what: str, groups: tuple[Group, ...]) -> list[str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
-from simio.records.validation import Group, Summary, Validation
+from simio.records.validation import Comparison, Group, Summary, Validation
 
 TITLES = {
     "in_ram": "Models that fit in RAM",
@@ -22,33 +23,103 @@ _RELATION = [
 ]
 
 
-def render(validation: Validation, parts: Mapping[str, Validation], command: str) -> str:
-    """The page. ``parts``: the same by kind of run; ``command`` regenerates it."""
+#: What every page begins with.
+HEAD = "# Accuracy"
+
+
+def section(page: str, name: str, text: str) -> str:
+    """``page`` with the section ``name`` replaced by ``text``, or with it at the end where it has none yet.
+
+    Sections lie between comments, so that each command renews its own and leaves the others.
+    """
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    before, found, rest = (page or HEAD + "\n").partition(begin)
+    after = rest.partition(end)[2] if found else "\n"
+    return before.rstrip() + f"\n\n{begin}\n\n{text.strip()}\n\n{end}" + after
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """What a section says of its runs. ``command`` regenerates it; ``lists_runs``: every run gets a line."""
+
+    title: str
+    text: tuple[str, ...]
+    command: str
+    lists_runs: bool = False
+
+
+def about_published(names: Sequence[str], command: str) -> About:
+    """A section on runs that others have published."""
+    return About(f"Runs of {', '.join(names)}", tuple(_RELATION), command)
+
+
+def about_grid(cpu: str, device_file: str, command: str) -> About:
+    """A section on runs that were predicted and then made on one machine."""
+    text = (
+        f"Real runs of `simio run` on this machine ({cpu}), each in a process of its own, all predicted from",
+        f"{device_file} (made by `simio calibrate host`) before the first was started. Generated weights: INT8 with",
+        "one scale per tensor, and BF16; RAM 40, 70 and 140 % of the weights, held by a memory cgroup; O_DIRECT reads.",
+    )
+    return About("Real runs on one machine", text, command, lists_runs=True)
+
+
+def render(validation: Validation, parts: Mapping[str, Validation], about: About) -> str:
+    """The section. ``parts``: the same by kind of run."""
     lines = [
-        "# Accuracy",
+        f"## {about.title}",
         "",
         "Decode latency (ms per token) predicted from a run's inputs alone, beside what its source measured. Error is",
         "predicted ÷ measured − 1; *leans* is its signed median. Covered: measured inside the 80 % interval. Noise",
         "floor: median difference of two runs with equal inputs. Baseline: median error of `C + bytes/bandwidth`, each",
         "run from a line through the others of its kind.",
         "",
-        *_RELATION,
+        *about.text,
     ]
+    if about.lists_runs:
+        lines += ["", *_figures(validation.summary)]
     for kind, part in parts.items():
-        lines += ["", f"## {TITLES.get(kind, kind)}", "", *_kind(part)]
-    lines += ["", "## Left out", "", *_skipped(validation), "", f"Regenerate: `{command}`", ""]
-    return "\n".join(lines)
+        lines += ["", f"### {TITLES.get(kind, kind)}", "", *_kind(part)]
+        if about.lists_runs:
+            lines += ["", *_runs(part)]
+    if validation.skipped:
+        lines += ["", "### Left out", "", *_skipped(validation)]
+    return "\n".join([*lines, "", f"Regenerate: `{about.command}`"])
+
+
+def _runs(part: Validation) -> list[str]:
+    head = [
+        "| run | measured ms | predicted ms | 80 % interval | error | bytes, predicted ÷ measured |",
+        "|---" * 6 + "|",
+    ]
+    return head + [
+        f"| {row.run_id} | {row.measured_ms:.4g} | {row.predicted_ms:.4g} | {row.low_ms:.4g} – {_upper(row)} | "
+        f"{row.error:+.1%} | {_bytes_ratio(row)} |"
+        for row in sorted(part.rows, key=lambda row: row.run_id)
+    ]
+
+
+def _upper(row: Comparison) -> str:
+    return "∞" if row.high_ms is None else f"{row.high_ms:.4g}"
+
+
+def _bytes_ratio(row: Comparison) -> str:
+    measured = row.measured.get("bytes_per_token")
+    return f"{row.predicted['bytes_per_token'] / measured:.4f}" if measured else "–"
 
 
 def _kind(part: Validation) -> list[str]:
-    s = part.summary
-    text = (
+    tables = [_table("relation", part.by_relation), _table("device", part.by_device)]
+    if len(part.by_device) == 1:
+        tables = [_table("model", part.by_model)]
+    return [*_figures(part.summary), *(line for rows in tables for line in ("", *rows))]
+
+
+def _figures(s: Summary) -> list[str]:
+    return [
         f"{s.n} runs: median error {share(s.median_abs_error)}, mean {share(s.mean_abs_error)}, 90th percentile "
         f"{share(s.p90_abs_error)}, worst {share(s.max_abs_error)}; the interval covers {share(s.coverage)}. "
         f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}."
-    )
-    tables = [_table("relation", part.by_relation), _table("device", part.by_device)]
-    return [text, *(line for rows in tables for line in ("", *rows))]
+    ]
 
 
 def _table(what: str, groups: Sequence[Group]) -> list[str]:
@@ -66,8 +137,6 @@ def _cells(s: Summary) -> str:
 
 
 def _skipped(validation: Validation) -> list[str]:
-    if not validation.skipped:
-        return ["Nothing."]
     reasons = Counter(skipped.reason for skipped in validation.skipped)
     return ["| runs | why |", "|---|---|", *(f"| {n} | {reason} |" for reason, n in reasons.most_common())]
 

@@ -27,8 +27,9 @@ def validate(
     device: str | None = None,
     model_of: Mapping[str, str] | None = None,
     progress: Progress | None = None,
+    answered: Mapping[Scenario, Prediction] | None = None,
 ) -> Validation:
-    """Predict every run and compare.
+    """Predict every run and compare. ``answered`` are predictions made earlier: before the runs, where it matters.
 
     ``device``, a catalogue id or a device file, stands for the device of every run. ``model_of`` maps models as the
     source calls them to presets or files. Runs that cannot be predicted are listed with the reason. Raises
@@ -38,9 +39,9 @@ def validate(
         catalog.load(device)
     rows: list[Comparison] = []
     skipped: list[Skipped] = []
-    answered: dict[Scenario, Prediction] = {}  # repeats ask the same question
+    known = dict(answered or {})  # repeats ask the same question
     for done, run in enumerate(runs, start=1):
-        found = _compare(run, device or run.device, (model_of or {}).get(run.model, run.model), answered)
+        found = _compare(run, device or run.device, (model_of or {}).get(run.model, run.model), known)
         if isinstance(found, Skipped):
             skipped.append(found)
         else:

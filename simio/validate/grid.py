@@ -113,12 +113,16 @@ def measure(planned: Sequence[Case], progress: Progress | None = None) -> Iterat
         inputs = sorted((k, v) for k, v in report.measurement.known.items())
         yield replace(
             report.measurement,
-            run_id=f"{done:03d} {Path(case.scenario.model).stem}",
+            run_id=f"{_name(case.scenario)}, run {done}",
             kind=case.kind,
             repeat_of=repr((case.scenario.model, inputs)),
         )
         if progress is not None:
             progress(done, len(planned))
+
+
+def _name(scenario: Scenario) -> str:
+    return f"{Path(scenario.model).stem}, {(scenario.ram_bytes or 0) / MB:.0f} MB, prefetch {scenario.prefetch_depth}"
 
 
 def answers(planned: Sequence[Case]) -> dict[Scenario, Prediction]:

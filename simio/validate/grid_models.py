@@ -19,7 +19,8 @@ def _model(name: str, n_layers: int, storing: Storing, tail: float) -> Callable[
         shape = Shape(n_layers, 1024, 2816, 16, 16, 8000)
 
         def weights(_: str, size: tuple[int, int]) -> npt.NDArray[np.float32]:
-            return (rng.standard_t(tail, size) / np.sqrt(size[1])).astype(np.float32)
+            drawn: npt.NDArray[np.float32] = (rng.standard_t(tail, size) / np.sqrt(size[1])).astype(np.float32)
+            return drawn
 
         if not (path / "model.safetensors").exists():
             write_checkpoint(path, shape, weights, storing)
