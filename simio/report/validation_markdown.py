@@ -78,7 +78,7 @@ def render(validation: Validation, parts: Mapping[str, Validation], about: About
     if about.lists_runs:
         lines += ["", *_figures(validation.summary)]
     for kind, part in parts.items():
-        lines += ["", f"### {TITLES.get(kind, kind)}", "", *_kind(part)]
+        lines += ["", f"### {TITLES.get(kind, kind)}", "", *_kind(part, about)]
         if about.lists_runs:
             lines += ["", *_runs(part)]
     if validation.skipped:
@@ -107,9 +107,9 @@ def _bytes_ratio(row: Comparison) -> str:
     return f"{row.predicted['bytes_per_token'] / measured:.4f}" if measured else "–"
 
 
-def _kind(part: Validation) -> list[str]:
+def _kind(part: Validation, about: About) -> list[str]:
     tables = [_table("relation", part.by_relation), _table("device", part.by_device)]
-    if len(part.by_device) == 1:
+    if about.lists_runs:
         tables = [_table("model", part.by_model)]
     return [*_figures(part.summary), *(line for rows in tables for line in ("", *rows))]
 
