@@ -19,7 +19,7 @@ from simio.units import MB
 from simio.validate.grid import GRIDS, PROMPT, containers
 
 RATES_BYTES_PER_S = (200 * MB, 400 * MB)
-RAM_BYTES = 80 * MB
+RAM_BYTES = 100 * MB
 
 
 def bound_s(run: Measurement) -> float:

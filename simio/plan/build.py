@@ -201,7 +201,7 @@ def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
         require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
         require(scenario.staging_bytes, free, "staging", "lower --staging or give more --ram")
         return scenario.staging_bytes
-    return max(most + row, min((_prefetch(scenario) + 1) * (most + row), free // 4))
+    return max(most + row, min((_prefetch(scenario) + 1) * (most + row), free // 2))
 
 
 def _step_staging(block: Slab | ExpertLayer) -> int:
