@@ -1,13 +1,11 @@
-"""One round of direct reads, as the runtime makes them: a thread for each read in flight, preadv(2) into its buffer.
+"""One round of direct reads, by the runtime's own reader into the runtime's own buffers, a thread for each in flight.
 
-Python's own cost of a read is part of the round, as it is part of a run.
+Python's cost of a read is part of the round, as it is part of a run.
 """
 
 from __future__ import annotations
 
 import itertools
-import mmap
-import os
 import random
 import threading
 import time
@@ -15,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from simio.calibrate.scratch_file import ScratchFile
+from simio.runtime.storage import Buffers, DirectFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +45,9 @@ def bandwidth(file: ScratchFile, access: Access, duration_s: float, rng: random.
     Counted from the completion that first saw all threads at work to the last one before the end, so that neither
     starting threads nor running dry counts.
     """
-    handle = os.open(file.path, os.O_RDONLY | os.O_DIRECT)
-    try:
+    with DirectFile(file.path) as direct:
         end_s = time.perf_counter() + duration_s
-        ends = _complete(handle, access, offsets(access, file.n_bytes, rng), end_s)
-    finally:
-        os.close(handle)
+        ends = _complete(direct, access, offsets(access, file.n_bytes, rng), end_s)
     return rate(ends, access, end_s)
 
 
@@ -65,20 +61,20 @@ def rate(ends: list[float], access: Access, end_s: float) -> float:
     return access.block_bytes * (len(steady) - 1) / max(1e-9, steady[-1] - steady[0])
 
 
-def _complete(handle: int, access: Access, where: Callable[[], int], end_s: float) -> list[float]:
+def _complete(file: DirectFile, access: Access, where: Callable[[], int], end_s: float) -> list[float]:
     """When each read ended; at least ``queue_depth`` + 1 of them."""
     ends: list[list[float]] = [[] for _ in range(access.queue_depth)]
-    errors: list[OSError] = []
+    errors: list[BaseException] = []
+    buffers = Buffers()
 
     def read(own: list[float]) -> None:
-        with mmap.mmap(-1, access.block_bytes) as buffer:
-            buffers = [buffer]
-            try:
-                while len(own) < 2 or time.perf_counter() < end_s:
-                    os.preadv(handle, buffers, where())
-                    own.append(time.perf_counter())
-            except OSError as error:
-                errors.append(error)
+        try:
+            buffer = memoryview(buffers.take(access.block_bytes))
+            while len(own) < 2 or time.perf_counter() < end_s:
+                file.read_into(buffer, where())
+                own.append(time.perf_counter())
+        except BaseException as error:  # the calling thread raises it
+            errors.append(error)
 
     threads = [threading.Thread(target=read, args=(own,), daemon=True) for own in ends]
     for thread in threads:

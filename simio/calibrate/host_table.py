@@ -118,7 +118,7 @@ def _cpu(found: Found, rounds: Series) -> dict[str, Any]:
 
 def _decompress(codec: str, rounds: Series) -> Entry:
     of = "INT8 codes that repeat" if codec == "lz4" else "the reference buffer"
-    note = f"{decompression.CODECS[codec]}, one worker on {of}"
+    note = f"{decompression.CODECS[codec]}, one worker on {of}, checksums included"
     return of_rounds(rounds[f"decompress/{codec}/1"], "bytes_per_s", ME, note)
 
 
