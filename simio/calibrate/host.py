@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Callable
@@ -10,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simio.calibrate import computing, direct_reads, fio, host_table, kernels, page_faults, storage
+from simio.calibrate import computing, direct_reads, fio, foreign, host_table, kernels, page_faults, storage
 from simio.calibrate.direct_reads import Access
 from simio.calibrate.document import check_id, write
 from simio.calibrate.machine import core_groups
@@ -18,6 +17,7 @@ from simio.calibrate.rounds import Probe, Series, measure_all, schedule
 from simio.calibrate.scratch_file import ScratchFile, scratch_file
 from simio.errors import UnknownNameError, UsageError
 from simio.records.device import Device
+from simio.units import MIB
 
 ENGINES = ("auto", "fio", "builtin")
 BUDGET_S, LEAST_BUDGET_S, MOST_BUDGET_S = 150.0, 2.0, 180.0
@@ -60,8 +60,12 @@ def calibrate(
     if engine == "fio":
         fio.version()
     folder = output.resolve().parent if folder is None else folder
-    begin_s, before = time.monotonic(), _cpu_times()
-    with scratch_file(folder, _WRITING * budget_s, lambda done, total: None) as file, kernels.one_blas_thread():
+    begin_s, before = time.monotonic(), foreign.now()
+
+    def writing(done: int, total: int) -> None:
+        progress(done // MIB, total // MIB)
+
+    with scratch_file(folder, _WRITING * budget_s, writing) as file, kernels.one_blas_thread():
         groups = core_groups()
         cores = computing.Cores(groups, kernels.working_set_bytes())
         found = host_table.Found(file, folder, groups, cores, host_table.best_threads(groups))
@@ -72,12 +76,12 @@ def calibrate(
             *_calls(file),
         ]
         plan = schedule(probes, begin_s + (1 - _KEPT) * budget_s - time.monotonic())
-        rounds = measure_all(probes, begin_s + budget_s, plan, progress)
-        foreign = _foreign_cpus(before, _cpu_times(), time.monotonic() - begin_s)
-        words = f"rounds of {plan.round_s:.2g} s; other processes used {foreign:.2f} CPUs meanwhile"
+        rounds = measure_all(probes, begin_s + budget_s, plan, progress, load=_watch)
+        others = foreign.cpus_since(before)
+        words = f"rounds of {plan.round_s:.2g} s; other processes used {others:.2f} CPUs meanwhile"
         table = host_table.build(output.stem, found, rounds, _engine_words(engine), words)
     device = write(table, output)
-    return Calibration(device, rounds, _engine_words(engine), plan.round_s, time.monotonic() - begin_s, foreign)
+    return Calibration(device, rounds, _engine_words(engine), plan.round_s, time.monotonic() - begin_s, others)
 
 
 def _storage(file: ScratchFile, engine: str) -> list[Probe]:
@@ -112,16 +116,10 @@ def _calls(file: ScratchFile) -> list[Probe]:
     ]
 
 
-def _cpu_times() -> tuple[float, float]:
-    """(all processes, this one with its children): processor time so far. [s] Source: proc(5), /proc/stat."""
-    ticks = [int(n) for n in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
-    own = os.times()
-    busy = sum(ticks) - ticks[3] - ticks[4]  # without idle and iowait
-    return busy / os.sysconf("SC_CLK_TCK"), own.user + own.system + own.children_user + own.children_system
-
-
-def _foreign_cpus(before: tuple[float, float], after: tuple[float, float], elapsed_s: float) -> float:
-    return max(0.0, (after[0] - before[0]) - (after[1] - before[1])) / max(1e-9, elapsed_s)
+def _watch() -> Callable[[], bool]:
+    """Begin to watch other processes; what is returned says whether they disturbed."""
+    begin = foreign.now()
+    return lambda: foreign.is_disturbed(foreign.cpus_since(begin))
 
 
 def to_json(found: Calibration) -> dict[str, Any]:

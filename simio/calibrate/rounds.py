@@ -64,23 +64,60 @@ def n_visits(probe: Probe, n_sweeps: int) -> int:
 
 
 def measure_all(
-    probes: Sequence[Probe], deadline_s: float, plan: Schedule, progress: Callable[[int, int], None], seed: int = 0
+    probes: Sequence[Probe],
+    deadline_s: float,
+    plan: Schedule,
+    progress: Callable[[int, int], None],
+    seed: int = 0,
+    load: Callable[[], Callable[[], bool]] = lambda: lambda: False,
 ) -> Series:
     """Every probe's values, by series, in the order measured.
 
     ``deadline_s`` is on the clock of ``time.monotonic``: after it, only probes that have no value yet are measured.
+    ``load()`` begins to watch other processes, and what it returns says whether they disturbed. Disturbed rounds are
+    repeated while time is left, and do not count where a series has enough others.
     """
-    rng, found, seen = random.Random(seed), Series(), set[str]()
+    rng, kept = random.Random(seed), _Kept()
     visits = _visits(probes, plan.n_sweeps, rng)
+    waiting: list[Probe] = []
     for done, probe in enumerate(visits):
         progress(done, len(visits))
-        if time.monotonic() > deadline_s and probe.name in seen:
-            continue
-        for name, value in probe.measure(probe.share * plan.round_s).items():
-            found.setdefault(name, []).append(value)
-        seen.add(probe.name)
+        if (time.monotonic() < deadline_s or probe.name not in kept.names) and not kept.measure(probe, plan, load):
+            waiting.append(probe)
+    rng.shuffle(waiting)
+    while waiting and time.monotonic() + plan.round_s < deadline_s:
+        probe = waiting.pop(0)
+        if not kept.measure(probe, plan, load):
+            waiting.append(probe)
     progress(len(visits), len(visits))
-    return found
+    return kept.series()
+
+
+class _Kept:
+    """Values by series, those of disturbed rounds apart."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+        self._quiet = Series()
+        self._disturbed = Series()
+
+    def measure(self, probe: Probe, plan: Schedule, load: Callable[[], Callable[[], bool]]) -> bool:
+        """One round; whether it was quiet."""
+        watch = load()
+        found = probe.measure(probe.share * plan.round_s)
+        is_quiet = not watch()
+        self.names.add(probe.name)
+        for name, value in found.items():
+            (self._quiet if is_quiet else self._disturbed).setdefault(name, []).append(value)
+        return is_quiet
+
+    def series(self) -> Series:
+        """Quiet rounds alone where there are at least ``MIN_SWEEPS``, else all."""
+        found = Series()
+        for name in self._quiet.keys() | self._disturbed.keys():
+            quiet = self._quiet.get(name, [])
+            found[name] = quiet if len(quiet) >= MIN_SWEEPS else quiet + self._disturbed.get(name, [])
+        return found
 
 
 def _visits(probes: Sequence[Probe], n_sweeps: int, rng: random.Random) -> list[Probe]:

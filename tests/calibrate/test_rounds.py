@@ -1,12 +1,15 @@
 """Rounds are short, spread over the whole time, and fit the budget."""
 
+import subprocess
+import sys
 import time
 from itertools import pairwise
 
 import pytest
 
+from simio.calibrate import foreign
 from simio.calibrate.quantities import of_rounds, percentile
-from simio.calibrate.rounds import MIN_SWEEPS, ROUND_S, Probe, measure_all, n_visits, schedule
+from simio.calibrate.rounds import MIN_SWEEPS, ROUND_S, Probe, Schedule, measure_all, n_visits, schedule
 
 
 def probe(name, every=1, share=1.0, extra_s=0.0):
@@ -51,6 +54,46 @@ def test_after_the_deadline_only_what_has_no_value_yet_is_measured():
     probes = [probe("a"), probe("b")]
     found = measure_all(probes, time.monotonic() - 1, schedule(probes, 100.0), lambda done, total: None)
     assert found == {"a": [1.0], "b": [1.0]}
+
+
+def disturbed_at(numbers):
+    """A watch that says of the rounds with these numbers that others disturbed them."""
+    turn = iter(range(1000))
+
+    def load():
+        n = next(turn)
+        return lambda: n in numbers
+
+    return load
+
+
+def counting(name="a"):
+    turn = iter(range(1000))
+    return Probe(name, lambda s: {name: float(next(turn))})
+
+
+def test_disturbed_rounds_are_repeated_while_time_is_left_and_do_not_count():
+    plan, late = Schedule(3, 0.01), time.monotonic() + 100
+    found = measure_all([counting()], late, plan, lambda done, total: None, load=disturbed_at({1}))
+    assert found == {"a": [0.0, 2.0, 3.0]}
+
+
+def test_without_enough_quiet_rounds_all_count():
+    plan, soon = Schedule(3, 0.2), time.monotonic() + 0.1
+    found = measure_all([counting()], soon, plan, lambda done, total: None, load=disturbed_at({0, 1, 2}))
+    assert sorted(found["a"]) == [0.0, 1.0, 2.0]
+
+
+def test_work_of_another_process_is_seen_and_our_own_is_not():
+    begin = foreign.now()
+    sum(range(5_000_000))
+    alone = foreign.cpus_since(begin)
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as hog:
+        begin = foreign.now()
+        time.sleep(0.5)
+        beside = foreign.cpus_since(begin)
+        hog.kill()
+    assert beside > alone
 
 
 def test_bounds_are_percentiles_of_the_rounds_and_not_of_their_mean():
