@@ -69,7 +69,7 @@ def _complete(file: DirectFile, access: Access, where: Callable[[], int], end_s:
 
     def read(own: list[float]) -> None:
         try:
-            buffer = memoryview(buffers.take(access.block_bytes))
+            buffer = memoryview(buffers.take(access.block_bytes))[: access.block_bytes]
             while len(own) < 2 or time.perf_counter() < end_s:
                 file.read_into(buffer, where())
                 own.append(time.perf_counter())
