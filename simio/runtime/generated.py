@@ -82,6 +82,8 @@ def _changed(known: Facts, changes: dict[str, int]) -> Facts:
             raise UsageError(f"{name}={value} is no shape", "give at least 1")
     as_id = "-".join([known.id, *(f"{name}{value}" for name, value in changes.items())])
     values: dict[str, Any] = {"id": as_id, **changes}
+    if known.rope_factors and "head_dim" in changes:
+        values = {"rope_factors": changes["head_dim"] // 2} | values  # one for each pair that is rotated
     changed = replace(known, **values)
     if changed.n_heads % changed.n_kv_heads or changed.head_dim % 2:
         raise UsageError(f"{changed.n_heads} heads cannot share {changed.n_kv_heads} KV heads of {changed.head_dim}")
