@@ -8,8 +8,9 @@ one row is read per token, except where it serves as the output head too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import islice
 
 from simio.formats.execution_order import execution_order
 from simio.records.codec_profile import CodecProfile, TensorCompression
@@ -38,11 +39,15 @@ class Chunk:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """``n`` chunks of a tensor from its ``first`` on."""
+    """``n`` chunks of a tensor from its ``first`` on; ``follows``: they lie directly behind those of the extent before.
+
+    Containers keep tensors in the order of use, and so does this; but a table that is multiplied too lies in front.
+    """
 
     tensor: str
     first: int
     n: int
+    follows: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +62,18 @@ class Slab:
     weights: tuple[tuple[str, int], ...]  # kernel class, number of weights
     raw_bytes: int  # decompressed
     is_head: bool  # multiplied only where a next token is wanted
+
+    def runs(self) -> list[list[Chunk]]:
+        """The chunks again, apart where one does not lie behind the other: no read goes across."""
+        runs: list[list[Chunk]] = []
+        chunks = iter(self.chunks)
+        for extent in self.extents:
+            own = list(islice(chunks, extent.n))
+            if extent.follows:
+                runs[-1] += own
+            else:
+                runs.append(own)
+        return runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +132,9 @@ def lay_out(profile: CodecProfile) -> Layout:
     last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
     dense: dict[int, list[Tensor]] = {}
     experts: dict[int, list[Tensor]] = {}
-    for tensor in (model.tensors[index] for index in execution_order(model)):
+    in_order = [model.tensors[index] for index in execution_order(model)]
+    place = {tensor.name: n for n, tensor in enumerate(in_order)}
+    for tensor in in_order:
         if tensor.name in idle or (tensor.role == "embedding" and tensor.name not in head):
             continue
         layer = last if tensor.layer is None else tensor.layer
@@ -123,9 +142,8 @@ def lay_out(profile: CodecProfile) -> Layout:
     chunk = _packed_chunk if profile.basis == "packed" else _chunk
     blocks: list[Slab | ExpertLayer] = []
     for layer in sorted({*dense, *experts}):
-        blocks += _slabs(
-            layer, "head" if layer == last and last else f"layer {layer}", dense.get(layer, []), compression, chunk
-        )
+        label = "head" if layer == last and last else f"layer {layer}"
+        blocks += _slabs(layer, label, dense.get(layer, []), compression, chunk, place)
         if layer in experts:
             blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
     tied = [t for t in model.tensors if t.role == "embedding" and t.name in head]
@@ -165,7 +183,8 @@ def head_names(model: Model) -> set[str]:
 class _OpenSlab:
     """A slab being filled."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: dict[str, int]) -> None:
+        self._place = place  # of every tensor in the order of use
         self.chunks: list[Chunk] = []
         self.extents: list[Extent] = []
         self.raw_bytes = 0
@@ -185,9 +204,10 @@ class _OpenSlab:
     def _extend(self, tensor: str, first: int, n: int) -> None:
         last = self.extents[-1] if self.extents else None
         if last is not None and last.tensor == tensor:
-            self.extents[-1] = Extent(tensor, last.first, last.n + n)
+            self.extents[-1] = replace(last, n=last.n + n)
         else:
-            self.extents.append(Extent(tensor, first, n))
+            follows = last is not None and self._place[tensor] == self._place[last.tensor] + 1
+            self.extents.append(Extent(tensor, first, n, follows))
 
     def close(self, layer: int, label: str) -> Slab:
         """The finished slab."""
@@ -211,10 +231,11 @@ def _slabs(
     tensors: list[Tensor],
     compression: dict[str, TensorCompression],
     chunk: Callable[[int, int], Chunk],
+    place: dict[str, int],
 ) -> list[Slab]:
     """Group the chunks of ``tensors``, in order, into slabs of at most ``SLAB_BYTES``."""
     slabs: list[Slab] = []
-    slab = _OpenSlab()
+    slab = _OpenSlab(place)
     for tensor in tensors:
         packed = compression[tensor.name]
         chunks = list(map(chunk, packed.raw_bytes, packed.stored_bytes))
@@ -224,7 +245,7 @@ def _slabs(
         for number, one in enumerate(chunks):
             if slab.raw_bytes and slab.raw_bytes + one.raw_bytes > SLAB_BYTES:
                 slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}"))
-                slab = _OpenSlab()
+                slab = _OpenSlab(place)
             slab.add(tensor, number, (one,), one.raw_bytes)
     if slab.chunks:
         slabs.append(slab.close(layer, f"{label} part {len(slabs) + 1}" if slabs else label))

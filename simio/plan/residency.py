@@ -100,7 +100,7 @@ class Streamed:
         for index, block in enumerate(self.layout.blocks):
             if not isinstance(block, Slab):
                 continue
-            cut = tuple(requests(block.chunks, self.read_bytes))
+            cut = tuple(request for run in block.runs() for request in requests(run, self.read_bytes))
             pinned: list[bool] = []
             for request in cut:
                 raw_bytes, held = sum(c.raw_bytes for c in request), self._held_bytes(request)
