@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate, islice
 
-from simio.formats.execution_order import execution_order
+from simio.formats.execution_order import execution_order, use_of
 from simio.records.codec_profile import CodecProfile, TensorCompression
 from simio.records.model import Model, Tensor
 from simio.records.weight_types import weight_type
@@ -145,7 +145,7 @@ def lay_out(profile: CodecProfile) -> Layout:
         label = "head" if layer == last and last else f"layer {layer}"
         blocks += _slabs(layer, label, dense.get(layer, []), compression, chunk, place)
         if layer in experts:
-            blocks.append(_expert_layer(layer, experts[layer], compression, model.architecture.n_experts))
+            blocks.append(_expert_layer(layer, experts[layer], compression, profile))
     tied = [t for t in model.tensors if t.role == "embedding" and t.name in head]
     return Layout(
         blocks=tuple(blocks),
@@ -164,10 +164,15 @@ def _row_bytes(table: Tensor) -> int:
 
 
 def _row_read(table: Tensor, packed: TensorCompression, profile: CodecProfile) -> int:
-    """Bytes read for one row: whole pages of a file, a (mean) chunk of a container. [bytes]"""
-    if profile.basis != "packed":
-        return _aligned(_row_bytes(table))
-    return sum(map(_aligned, packed.stored_bytes)) // max(1, len(packed.stored_bytes))
+    """Bytes read for one row: whole pages of a file; of a container its chunks, the mean over all rows. [bytes]"""
+    row_bytes = _row_bytes(table)
+    if profile.basis != "packed" or not row_bytes:
+        return _aligned(row_bytes)
+    ends = list(accumulate(packed.raw_bytes))
+    starts = [0, *ends[:-1]]
+    rows_of = (-(-end // row_bytes) - start // row_bytes for start, end in zip(starts, ends, strict=True))
+    read = sum(n * _aligned(stored) for n, stored in zip(rows_of, packed.stored_bytes, strict=True))
+    return round(read / table.shape[0])
 
 
 def head_names(model: Model) -> set[str]:
@@ -252,9 +257,13 @@ def _slabs(
     return slabs
 
 
-def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, TensorCompression], n: int) -> ExpertLayer:
-    """One expert's share of each expert tensor; its stored size in proportion to the tensor's."""
-    n_experts = max([n, *(t.n_stacked for t in tensors), *((t.expert or 0) + 1 for t in tensors)])
+def _expert_layer(
+    layer: int, tensors: list[Tensor], compression: dict[str, TensorCompression], profile: CodecProfile
+) -> ExpertLayer:
+    """One expert's share of each expert tensor: the mean over the experts."""
+    n_experts = max(
+        [profile.model.architecture.n_experts, *(t.n_stacked for t in tensors), *((t.expert or 0) + 1 for t in tensors)]
+    )
     chunks: list[Chunk] = []
     bytes_by_class: dict[str, int] = {}
     weights_by_class: dict[str, int] = {}
@@ -262,14 +271,33 @@ def _expert_layer(layer: int, tensors: list[Tensor], compression: dict[str, Tens
     separate = [t for t in tensors if t.n_stacked == 1 and t.expert == 0]
     for tensor in stacked + separate:
         raw = tensor.n_bytes // tensor.n_stacked
-        packed = compression[tensor.name]
-        chunks.append(_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
+        if profile.basis == "packed":
+            alike = [t for t in tensors if use_of(t) == use_of(tensor)]
+            chunks += _packed_shares([(compression[t.name], t.n_stacked) for t in alike])
+        else:
+            packed = compression[tensor.name]
+            chunks.append(_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
         kernel = weight_type(tensor.dtype).gemv_class
         bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + raw
         weights_by_class[kernel] = weights_by_class.get(kernel, 0) + tensor.n_weights // tensor.n_stacked
     by_class = _items(bytes_by_class), _items(weights_by_class)
     names = tuple(t.name for t in (*stacked, *separate))
     return ExpertLayer(layer, n_experts, names, tuple(chunks), *by_class, sum(bytes_by_class.values()))
+
+
+def _packed_shares(packed: list[tuple[TensorCompression, int]]) -> list[Chunk]:
+    """The chunks of one expert in a container, each the mean over the experts stacked in, or spread over, tensors."""
+    shares: list[list[Chunk]] = []
+    for tensor, n_stacked in packed:
+        chunks = list(map(_packed_chunk, tensor.raw_bytes, tensor.stored_bytes))
+        step = len(chunks) // n_stacked
+        shares += [chunks[i * step : (i + 1) * step] for i in range(n_stacked)]
+    return [_mean(column) for column in zip(*shares, strict=False)]
+
+
+def _mean(chunks: Sequence[Chunk]) -> Chunk:
+    raw_bytes, stored_bytes = (sum(c.raw_bytes for c in chunks), sum(c.stored_bytes for c in chunks))
+    return Chunk(round(raw_bytes / len(chunks)), round(stored_bytes / len(chunks)))
 
 
 @lru_cache(maxsize=65536)

@@ -35,6 +35,8 @@ class Held:
         """Touch ``unit``: whether it is here, and whether it is to be kept when it has been read."""
         if unit.key in self._pinned:
             return True, True
+        if not unit.is_cached:
+            return False, False
         hit = self._policy.access(unit.key, unit.n_bytes if self.form == "compressed" else unit.raw_bytes)
         if not hit:
             for gone in [key for key in self._cached if key not in self._policy]:

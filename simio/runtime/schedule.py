@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from simio.container.reading import Container
+from simio.errors import ContainerError
 from simio.plan.layout import Chunk, ExpertLayer, Layout
 from simio.plan.residency import Streamed, requests
 
@@ -26,9 +27,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """What a weight cache keeps or drops together: a request of a slab, all the requests of an expert."""
+    """What a weight cache keeps or drops together: a request of a slab, all the requests of an expert.
+
+    ``is_cached``: the cache is asked for it. The cache of a mixture of experts is theirs alone.
+    """
 
     requests: tuple[Request, ...]
+    is_cached: bool
 
     @property
     def key(self) -> int:
@@ -82,14 +87,17 @@ def schedule(container: Container, layout: Layout, residency: Streamed, read_byt
             continue
         own = iter(n for e in block.extents for n in numbers[e.tensor][e.first : e.first + e.n])
         split = residency.split(index)
-        units = tuple(Unit((request_of(container, [next(own) for _ in chunks]),)) for chunks in split.requests)
+        reads = (request_of(container, [next(own) for _ in chunks]) for chunks in split.requests)
+        units = tuple(Unit((read,), residency.caches_dense) for read in reads)
         pinned = tuple(unit for unit, is_pinned in zip(units, split.pinned, strict=True) if is_pinned)
         work.append(SlabWork(block.is_head, units, pinned))
     return tuple(work)
 
 
 def request_of(container: Container, numbers: Sequence[int]) -> Request:
-    """One read of ``numbers``, which must be neighbours."""
+    """One read of ``numbers``; raises ``ContainerError`` unless they are neighbours."""
+    if numbers[-1] - numbers[0] != len(numbers) - 1:
+        raise ContainerError(f"{container.path}: its tensors do not lie in the order of use", "pack the model again")
     offset = container.stored_span(numbers[0])[0]
     last_offset, last_bytes = container.stored_span(numbers[-1])
     rows = container.index.table[list(numbers)]
@@ -107,7 +115,7 @@ def _experts(container: Container, layer: ExpertLayer, read_bytes: int) -> Exper
         if tensor.role == "expert" and tensor.layer == layer.layer:
             for piece in container.pieces_of(tensor.name):
                 places[piece.expert or 0] += container.chunks_of(piece)
-    experts = tuple(Unit(tuple(_neighbours(container, sorted(numbers), read_bytes))) for numbers in places)
+    experts = tuple(Unit(tuple(_neighbours(container, sorted(numbers), read_bytes)), True) for numbers in places)
     return ExpertWork(layer.layer, experts, layer.per_step)
 
 
