@@ -17,7 +17,7 @@ from simio.codecs.base import Buffer
 from simio.container.reading import Container
 from simio.runtime.ledger import Ledger
 from simio.runtime.schedule import Request
-from simio.runtime.storage import Buffers, DirectFile, Pacer, wait_until
+from simio.runtime.storage import Buffers, DirectFile, Pacer
 
 #: A chunk's weights, or the decompression that will give them.
 Weights = Buffer | Future[Buffer]
@@ -62,7 +62,11 @@ class Fetcher:
     @property
     def note(self) -> str:
         """How the file is read."""
-        return "O_DIRECT" if self._file.is_direct else "through the page cache: its file system refuses O_DIRECT"
+        return self._file.note
+
+    def stop(self) -> None:
+        """The run has been given up: reads no longer wait for their turn."""
+        self._pacer.stop()
 
     def read(self, request: Request, pass_number: int, keep: str | None = None) -> Future[Fetched]:
         """Read ``request`` when a slot is free (which this call waits for).
@@ -111,7 +115,7 @@ class Fetcher:
         buffer = self._buffers.take(request.n_bytes)
         start_s = time.perf_counter()
         self._file.read_into(memoryview(buffer)[: request.n_bytes], request.offset)
-        wait_until(end_s)
+        self._pacer.wait_until(end_s)
         self._ledger.note("read", pass_number, start_s, request.n_bytes)
         return buffer
 

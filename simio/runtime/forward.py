@@ -57,8 +57,8 @@ class Decoder:
         """RAM that the KV cache holds."""
         return sum(cache.n_bytes for cache in self._caches)
 
-    def feed(self, tokens: Sequence[int]) -> FloatArray:
-        """Append ``tokens`` to the text; the logits ``(vocab_size,)`` of what follows the last of them.
+    def append(self, tokens: Sequence[int]) -> FloatArray:
+        """Append ``tokens`` to the text; their states behind the last layer, ``(n_tokens, d_model)``.
 
         Raises ``UsageError`` for no tokens, for ids outside of the vocabulary and for more than the context holds.
         """
@@ -67,6 +67,11 @@ class Decoder:
         for layer, cache in enumerate(self._caches):
             x = x + self._attention(layer, cache, x)
             x = x + self._feed_forward(layer, x)
+        return x
+
+    def feed(self, tokens: Sequence[int]) -> FloatArray:
+        """Append ``tokens``; the logits ``(vocab_size,)`` of what follows the last of them. Errors as of ``append``."""
+        x = self.append(tokens)
         last = rms_norm(x[-1:], self._small("output_norm"), self.shape.norm_eps)
         logits: FloatArray = self._linear("output", last)[0]
         return logits

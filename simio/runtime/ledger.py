@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import defaultdict
 from dataclasses import dataclass
-from typing import NamedTuple
-
-
-class Entry(NamedTuple):
-    """One span of work for a pass through the model. ``what``: read, decompress, compute, stall or hit."""
-
-    what: str
-    pass_number: int
-    start_s: float
-    end_s: float
-    n_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +23,32 @@ class PassTotals:
 
 
 class Ledger:
-    """Entries from any thread; a list's ``append`` is atomic."""
+    """Takes spans of work from any thread; keeps a few sums a pass, however long the run."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self._lock = threading.Lock()
+        self._sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._ends: list[float] = []
 
     def note(self, what: str, pass_number: int, start_s: float, n_bytes: int = 0, end_s: float | None = None) -> None:
-        """Add a span that began at ``start_s`` and ends now (or at ``end_s``), clock ``time.perf_counter``."""
-        self.entries.append(Entry(what, pass_number, start_s, end_s or time.perf_counter(), n_bytes))
+        """Add a span that began at ``start_s`` and ends now (or at ``end_s``), clock ``time.perf_counter``.
+
+        ``what``: read, decompress, compute, stall or hit.
+        """
+        seconds = (end_s or time.perf_counter()) - start_s
+        with self._lock:
+            sums = self._sums[pass_number]
+            sums[f"{what}_s"] += seconds
+            sums[f"{what}_bytes"] += n_bytes
+            sums[f"{what}_n"] += 1
 
     def end_pass(self) -> None:
         """A pass is over: its token is known."""
         self._ends.append(time.perf_counter())
+
+    def read_bytes(self, pass_number: int) -> int:
+        """Bytes read for a pass."""
+        return int(self._sums[pass_number]["read_bytes"])
 
     def totals(self, start_s: float) -> list[PassTotals]:
         """Every pass, the first of which began at ``start_s``."""
@@ -52,19 +56,14 @@ class Ledger:
         return [self._total(n, end - begins[n]) for n, end in enumerate(self._ends)]
 
     def _total(self, number: int, wall_s: float) -> PassTotals:
-        mine = [entry for entry in self.entries if entry.pass_number == number]
-        seconds = {what: sum(e.end_s - e.start_s for e in mine if e.what == what) for what in _SPANS}
-        reads = [entry for entry in mine if entry.what == "read"]
+        sums = self._sums[number]
         return PassTotals(
             wall_s=wall_s,
-            read_s=seconds["read"],
-            decompress_s=seconds["decompress"],
-            compute_s=seconds["compute"],
-            stall_s=seconds["stall"],
-            read_bytes=sum(entry.n_bytes for entry in reads),
-            n_reads=len(reads),
-            n_hits=sum(entry.what == "hit" for entry in mine),
+            read_s=sums["read_s"],
+            decompress_s=sums["decompress_s"],
+            compute_s=sums["compute_s"],
+            stall_s=sums["stall_s"],
+            read_bytes=int(sums["read_bytes"]),
+            n_reads=int(sums["read_n"]),
+            n_hits=int(sums["hit_n"]),
         )
-
-
-_SPANS = ("read", "decompress", "compute", "stall")

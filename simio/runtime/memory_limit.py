@@ -11,6 +11,7 @@ from pathlib import Path
 from simio.units import MIB
 
 _ROOT = Path("/sys/fs/cgroup")
+_NAME = "simio-run-"
 #: What the interpreter itself needs beside weights, staging, KV cache and buffers: thread stacks, Python objects, the
 #: allocator's slack. Measured: the least limit under which runs of 0.1 to 1.2 GB models were not killed, rounded up.
 PROCESS_BYTES = 48 * MIB
@@ -64,7 +65,7 @@ def remove_group(pid: int) -> None:
 
 
 def _group(parent: Path, pid: int) -> Path:
-    return parent / f"simio-run-{pid}"
+    return parent / f"{_NAME}{pid}"
 
 
 def _make(n_bytes: int) -> tuple[Path, Path] | str:
@@ -76,15 +77,32 @@ def _make(n_bytes: int) -> tuple[Path, Path] | str:
     group = _group(parent, os.getpid())
     limit = "memory.limit_in_bytes" if parent == v1 else "memory.max"
     before = _group_of_process(parent)
+    _remove_abandoned(parent)
     try:
         group.mkdir(exist_ok=True)
         (group / limit).write_text(str(n_bytes))
+        _refuse_swap(group, n_bytes)
         (group / "cgroup.procs").write_text(str(os.getpid()))
     except OSError as error:
         with suppress(OSError):
             group.rmdir()
         return f"no memory cgroup can be made ({error.strerror})"
     return group, before
+
+
+def _refuse_swap(group: Path, n_bytes: int) -> None:
+    """What does not fit is not to be swapped out; kernels without swap accounting have neither file."""
+    for name, value in (("memory.memsw.limit_in_bytes", n_bytes), ("memory.swap.max", 0)):
+        with suppress(OSError):
+            (group / name).write_text(str(value))
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Groups whose processes and their parents were both killed."""
+    for group in parent.glob(f"{_NAME}*"):
+        if not Path("/proc", group.name.removeprefix(_NAME)).exists():
+            with suppress(OSError):
+                group.rmdir()
 
 
 def _group_of_process(parent: Path) -> Path:

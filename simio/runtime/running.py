@@ -22,7 +22,7 @@ from simio.records.scenario import Scenario
 from simio.runtime.fetching import Fetcher
 from simio.runtime.forward import Decoder
 from simio.runtime.held import Held
-from simio.runtime.hyperparameters import hyperparameters
+from simio.runtime.hyperparameters import Hyperparameters, hyperparameters
 from simio.runtime.in_ram import InRamWeights
 from simio.runtime.kernels import one_blas_thread
 from simio.runtime.ledger import Ledger, PassTotals
@@ -78,15 +78,24 @@ class _Job:
     profile: CodecProfile
     layout: Layout
     arrangement: Arrangement
+    shape: Hyperparameters
 
 
 def _prepare(asked: Scenario, container: Container) -> _Job:
     if asked.prompt_tokens < 1:
         raise UsageError("there is no prompt", "give at least one token")
+    shape = hyperparameters(container.model, container)
+    n_positions = asked.prompt_tokens + asked.n_tokens - 1
+    if shape.context_length and n_positions > shape.context_length:
+        raise UsageError(
+            f"{asked.prompt_tokens} tokens of prompt and {asked.n_tokens} generated ones do not fit into the model's "
+            f"context of {shape.context_length}",
+            "use a shorter prompt or fewer tokens",
+        )
     profile = sizes_of_container(container)
     scenario = complete_on_host(asked, profile)
     layout = lay_out(profile)
-    return _Job(container, scenario, profile, layout, arrange(scenario, layout, profile.model.architecture))
+    return _Job(container, scenario, profile, layout, arrange(scenario, layout, profile.model.architecture), shape)
 
 
 def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | None) -> Ran:
@@ -98,17 +107,15 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
     depth, workers = scenario.queue_depth or 1, scenario.n_workers or 1
     with ExitStack() as stack:
         fetcher = stack.enter_context(Fetcher(container, ledger, depth, workers, scenario.read_limit_bytes_per_s))
-        form = "raw" if scenario.codec == "raw" else scenario.cache_form or "raw"
-        held = Held(residency.cache, form, fetcher)
+        held = Held(residency.cache, scenario.cache_form or "raw", fetcher)
         work = schedule(container, job.layout, residency, scenario.read_bytes or 0)
         budget = Budget(scenario.prefetch_depth or 0, arrangement.ram.staging)
         start_s = time.perf_counter()
         weights = stack.enter_context(StreamedWeights(container, work, wants_token, fetcher, held, ledger, budget))
         loaded_s = time.perf_counter()
-        shape = hyperparameters(container.model, container)
-        decoder = stack.enter_context(Decoder(container.model, shape, weights, scenario.n_threads or 1))
+        decoder = stack.enter_context(Decoder(container.model, job.shape, weights, scenario.n_threads or 1))
         for batch in batches[:-1]:
-            decoder.feed(batch)
+            decoder.append(batch)
             weights.end_pass()
         tokens: list[int] = []
         following: Sequence[int] = batches[-1]
@@ -120,8 +127,7 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
                 progress(len(tokens), scenario.n_tokens)
         totals = ledger.totals(loaded_s)
         storage_note, peak = fetcher.note, limit.peak_bytes()
-    load = [entry for entry in ledger.entries if entry.pass_number == LOADING]
-    facts = _Facts(len(batches), loaded_s - start_s, sum(e.n_bytes for e in load if e.what == "read"), peak)
+    facts = _Facts(len(batches), loaded_s - start_s, ledger.read_bytes(LOADING), peak)
     return Ran(scenario, tuple(tokens), _measurement(job, totals, facts, limit), limit.note, storage_note)
 
 

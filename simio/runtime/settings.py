@@ -25,10 +25,13 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
     for name in MMAP_ONLY:
         if getattr(asked, name) is not None:
             raise UsageError(f"{name} means nothing to the runtime stream", "leave it out")
+    experts = profile.model.architecture.n_experts_used
+    _check_given(asked, {
+        "codec": profile.codec, "chunk_bytes": profile.chunk_bytes, "kv_bytes_per_value": 2.0, "top_k": experts or None,
+    })  # fmt: skip
     cores = n_usable_cpus()
     n_workers = asked.n_workers or max(1, cores // 2)
     spare = cores - n_workers if profile.codec != "raw" else cores
-    experts = profile.model.architecture.n_experts_used
     return replace(
         asked,
         runtime="stream",
@@ -40,8 +43,16 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
         queue_depth=asked.queue_depth or QUEUE_DEPTH,
         read_bytes=asked.read_bytes or READ_BYTES,
         prefetch_depth=PREFETCH_DEPTH if asked.prefetch_depth is None else asked.prefetch_depth,
-        top_k=(asked.top_k or experts) if experts else asked.top_k,
+        top_k=experts or None,
+        cache_form="raw" if profile.codec == "raw" else asked.cache_form,
     )
+
+
+def _check_given(asked: Scenario, given: dict[str, object]) -> None:
+    """Refuse what the container decides otherwise; raises ``UsageError``."""
+    for name, value in given.items():
+        if getattr(asked, name) not in (None, value):
+            raise UsageError(f"{name} is {getattr(asked, name)}, but of this container {value}", "leave it out")
 
 
 def available_bytes() -> int:

@@ -28,6 +28,7 @@ class Pacer:
         self._bytes_per_s = bytes_per_s
         self._free_s = 0.0
         self._lock = threading.Lock()
+        self._stopped = threading.Event()
 
     def reserve(self, n_bytes: int) -> float:
         """Take the next turn; when it ends, on the clock of ``time.perf_counter``. [s]"""
@@ -38,23 +39,23 @@ class Pacer:
             self._free_s = max(now_s, self._free_s) + n_bytes / self._bytes_per_s
             return self._free_s
 
+    def wait_until(self, end_s: float) -> None:
+        """Return at ``end_s``, what ``reserve`` said; at once when that has passed or the link has been stopped."""
+        left_s = end_s - time.perf_counter()
+        if left_s > 0:
+            self._stopped.wait(left_s)
 
-def wait_until(end_s: float) -> None:
-    """Return at ``end_s`` on the clock of ``time.perf_counter``, or at once when that has passed."""
-    left_s = end_s - time.perf_counter()
-    if left_s > 0:
-        time.sleep(left_s)
+    def stop(self) -> None:
+        """Nobody waits for the link any more: the run has been given up."""
+        self._stopped.set()
 
 
 class DirectFile:
-    """One file read with O_DIRECT, from any thread; a context manager.
-
-    ``is_direct`` is False where the file system refuses (tmpfs): reads then go through the page cache.
-    """
+    """One file read with O_DIRECT, from any thread; a context manager. ``note`` says so, or what is read instead."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.is_direct = bool(_DIRECT)
+        self.note = "O_DIRECT"
         try:
             self._descriptor = self._open()
         except OSError as error:
@@ -63,12 +64,15 @@ class DirectFile:
     def _open(self) -> int:
         flags = os.O_RDONLY | os.O_CLOEXEC
         try:
-            return os.open(self.path, flags | _DIRECT)
+            descriptor = os.open(self.path, flags | _DIRECT)
+            if file_system := _in_memory(descriptor):
+                self.note = f"through the page cache: {file_system} has no storage"
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-        self.is_direct = False
-        return os.open(self.path, flags)
+            descriptor = os.open(self.path, flags)
+            self.note = "through the page cache: its file system refuses O_DIRECT"
+        return descriptor
 
     def __enter__(self) -> DirectFile:
         return self
@@ -89,6 +93,18 @@ class DirectFile:
             if n == 0:
                 raise ContainerError(f"{self.path}: ends at byte {offset + done}", "copy or pack the container again")
             done += n
+
+
+def _in_memory(descriptor: int) -> str | None:
+    """The file system of an open file if its files are nothing but page cache; Linux 6.6 lets O_DIRECT pass there."""
+    device = os.fstat(descriptor).st_dev
+    wanted, mounts = f"{os.major(device)}:{os.minor(device)}", Path("/proc/self/mountinfo")  # see proc(5)
+    for line in mounts.read_text().splitlines() if mounts.is_file() else ():
+        fields = line.split()
+        file_system = fields[fields.index("-") + 1]
+        if fields[2] == wanted and file_system in ("tmpfs", "ramfs"):
+            return file_system
+    return None
 
 
 class Buffers:

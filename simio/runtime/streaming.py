@@ -97,6 +97,7 @@ class StreamedWeights:
         with self._gate:
             self._stopped = True
             self._gate.notify_all()
+        self._fetcher.stop()
         if self._admission.ident is not None:
             self._admission.join()
 
@@ -196,6 +197,7 @@ class StreamedWeights:
                 for unit in units():
                     self._admit(step, unit)
                 self._steps.put(step)
+            raise RuntimeError("the forward pass asks for weights that its plan has not")
         except _StoppedError:
             return
         except BaseException as error:  # the forward pass, which waits for steps, raises it

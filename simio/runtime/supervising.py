@@ -37,7 +37,9 @@ def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None 
     """
     command = [sys.executable, "-m", "simio.runtime.child"]
     question = json.dumps({"scenario": asked.to_json(), "prompt": list(prompt)})
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+    pipe = subprocess.PIPE
+    # A process group of its own: Ctrl-C is for this process, which ends the child.
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, process_group=0) as child:
         try:
             answer = _converse(child, question, progress)
         finally:
@@ -63,23 +65,27 @@ def _converse(child: subprocess.Popen[str], question: str, progress: Progress | 
     if child.stdin is None or child.stdout is None:
         raise RuntimeError("the child has no pipes")
     try:
-        child.stdin.write(question)
-        child.stdin.close()
-    except BrokenPipeError:
+        child.stdin.write(question + "\n")
+        child.stdin.flush()  # and stays open: its end would tell the child that it is alone
+        for line in child.stdout:
+            if not line.endswith("\n"):  # killed in the middle of it
+                break
+            message: dict[str, Any] = json.loads(line)
+            if "progress" not in message:
+                return message
+            if progress is not None:
+                progress(*message["progress"])
+        child.wait()
         return None
-    for line in child.stdout:
-        message: dict[str, Any] = json.loads(line)
-        if "progress" not in message:
-            child.wait()
-            return message
-        if progress is not None:
-            progress(*message["progress"])
-    child.wait()
-    return None
+    except BrokenPipeError:
+        child.wait()
+        return None
 
 
 def _died(code: int, asked: Scenario) -> SimioError:
     if code == -signal.SIGKILL:
         given = "its memory limit" if asked.ram_bytes is None else format_bytes(asked.ram_bytes)
         return InfeasibleError(f"the run was killed: it took more RAM than {given}", "give more --ram")
+    if code < 0:
+        return UsageError(f"the run was ended by {signal.Signals(-code).name}", "start it again")
     return UsageError(f"the run ended without an answer (exit code {code})", "its messages are above")
