@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import decoders
+
 from simio.container.codec_choice import CodecChoice
 from simio.container.packing import pack
 from simio.records.scenario import Scenario

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
 from queue import SimpleQueue
 from types import TracebackType
 
@@ -78,7 +79,7 @@ class StreamedWeights:
         self._staged_bytes = 0
         self._chosen: dict[tuple[int, int], tuple[int, ...]] = {}
         self._stopped = False
-        self._steps: SimpleQueue[_Step] = SimpleQueue()
+        self._steps: SimpleQueue[_Step | None] = SimpleQueue()  # None: the end of a pass
         self._current: _Step | None = None
         self._weights: dict[int, Buffer] = {}
         self._ready_s = 0.0
@@ -103,7 +104,8 @@ class StreamedWeights:
 
     def end_pass(self) -> None:
         """The pass is over: its last step has computed, its token is known."""
-        self._finish_step()
+        while self._next_step():  # norms alone in a step are not waited for before
+            pass
         self._ledger.end_pass()
         self._pass += 1
 
@@ -153,18 +155,21 @@ class StreamedWeights:
         at = 0
         while at < len(numbers):
             while numbers[at] not in self._weights:
-                self._next_step()
+                if not self._next_step():
+                    raise RuntimeError("the forward pass asks for weights that its plan has not")
             here = at
             while here < len(numbers) and numbers[here] in self._weights:
                 here += 1
             yield [self._weights[n] for n in numbers[at:here]]
             at = here
 
-    def _next_step(self) -> None:
-        """Wait until everything the next step needs is there."""
+    def _next_step(self) -> bool:
+        """Wait until everything the next step needs is there; False where the pass has no other step."""
         self._finish_step()
         start_s = time.perf_counter()
         step = self._steps.get()
+        if step is None:
+            return False
         if step.error is not None:
             raise step.error
         weights: dict[int, Buffer] = {}
@@ -173,6 +178,7 @@ class StreamedWeights:
         self._ready_s = time.perf_counter()
         self._ledger.note("stall", step.pass_number, start_s, end_s=self._ready_s)
         self._current, self._weights = step, weights
+        return True
 
     def _finish_step(self) -> None:
         """The current step has computed: give back what it held, which opens the gate for a later one."""
@@ -191,29 +197,30 @@ class StreamedWeights:
     def _admit_all(self) -> None:
         """The admission thread: everything of every pass, in order."""
         try:
-            for number, (pass_number, units) in enumerate(self._planned()):
-                step = _Step(pass_number)
-                self._wait_for_step(number - 1 - self._budget.prefetch_depth)
-                for unit in units():
-                    self._admit(step, unit)
-                self._steps.put(step)
-            raise RuntimeError("the forward pass asks for weights that its plan has not")
+            numbers = count()
+            for pass_number in range(len(self._wants_token)):
+                for units in self._planned(pass_number):
+                    step = _Step(pass_number)
+                    self._wait_for_step(next(numbers) - 1 - self._budget.prefetch_depth)
+                    for unit in units():
+                        self._admit(step, unit)
+                    self._steps.put(step)
+                self._steps.put(None)
         except _StoppedError:
             return
         except BaseException as error:  # the forward pass, which waits for steps, raises it
             self._steps.put(_Step(0, error=error))
 
-    def _planned(self) -> Iterator[tuple[int, Callable[[], Iterable[Unit]]]]:
-        """The steps of every pass; what an expert step needs is known once its router has chosen."""
-        for pass_number, wants_token in enumerate(self._wants_token):
-            for block in self._work:
-                if isinstance(block, ExpertWork):
-                    chosen = self._wait_for_router(pass_number, block.layer)
-                    for first in range(0, len(chosen), block.per_step):
-                        group = chosen[first : first + block.per_step]
-                        yield pass_number, partial(map, block.experts.__getitem__, group)
-                elif wants_token or not block.is_head:
-                    yield pass_number, partial(iter, block.units)
+    def _planned(self, pass_number: int) -> Iterator[Callable[[], Iterable[Unit]]]:
+        """The steps of a pass; what an expert step needs is known once its router has chosen."""
+        for block in self._work:
+            if isinstance(block, ExpertWork):
+                chosen = self._wait_for_router(pass_number, block.layer)
+                for first in range(0, len(chosen), block.per_step):
+                    group = chosen[first : first + block.per_step]
+                    yield partial(map, block.experts.__getitem__, group)
+            elif self._wants_token[pass_number] or not block.is_head:
+                yield partial(iter, block.units)
 
     def _wait_for_step(self, number: int) -> None:
         self._wait(lambda: self._n_computed > number)
