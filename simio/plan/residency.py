@@ -148,13 +148,14 @@ class Streamed:
         return self._experts[key]
 
     def rows(self, n: int) -> tuple[Fetch, ...]:
-        """One aligned read per embedding row."""
+        """What holds each embedding row is read for itself."""
         n_bytes = self.layout.row.stored_bytes + self.layout.tied_row_bytes
         if not n_bytes:
             return ()
         key = ("rows", n)
         if key not in self._made:
-            self._made[key] = (Fetch(n * n_bytes, n, 0, 0, 0, n_bytes, sequential=False),)
+            n_reads = n * -(-n_bytes // self.read_bytes)
+            self._made[key] = (Fetch(n * n_bytes, n_reads, 0, 0, 0, n_bytes, sequential=False),)
         return self._made[key]
 
     def _held_bytes(self, chunks: Iterable[Chunk]) -> int:

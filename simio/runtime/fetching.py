@@ -15,6 +15,8 @@ from types import TracebackType
 
 from simio.codecs.base import Buffer
 from simio.container.reading import Container
+from simio.plan.build import READ_BYTES
+from simio.records.scenario import Scenario
 from simio.runtime.ledger import Ledger
 from simio.runtime.schedule import Request
 from simio.runtime.storage import Buffers, DirectFile, Pacer
@@ -37,19 +39,19 @@ class Fetched:
 
 
 class Fetcher:
-    """Reads and decompresses on threads of its own; a context manager."""
+    """Reads and decompresses on threads of its own, as many as the complete ``scenario`` says; a context manager."""
 
-    def __init__(
-        self, container: Container, ledger: Ledger, queue_depth: int, n_workers: int, limit_bytes_per_s: float | None
-    ) -> None:
+    def __init__(self, container: Container, ledger: Ledger, scenario: Scenario) -> None:
+        queue_depth = scenario.queue_depth or 1
         self._container = container
         self._ledger = ledger
         self._file = DirectFile(container.path)
-        self._pacer = Pacer(limit_bytes_per_s)
+        self._pacer = Pacer(scenario.read_limit_bytes_per_s)
+        self._read_bytes = scenario.read_bytes or READ_BYTES
         self._slots = threading.Semaphore(queue_depth)
         self._buffers = Buffers()
         self._readers = ThreadPoolExecutor(queue_depth + 1, thread_name_prefix="read")
-        self._workers = ThreadPoolExecutor(n_workers, thread_name_prefix="decompress")
+        self._workers = ThreadPoolExecutor(scenario.n_workers or 1, thread_name_prefix="decompress")
 
     def __enter__(self) -> Fetcher:
         return self
@@ -114,9 +116,9 @@ class Fetcher:
     def _read_link(self, request: Request, pass_number: int, end_s: float) -> mmap.mmap:
         buffer = self._buffers.take(request.n_bytes)
         start_s = time.perf_counter()
-        self._file.read_into(memoryview(buffer)[: request.n_bytes], request.offset)
+        self._file.read_into(memoryview(buffer)[: request.n_bytes], request.offset, self._read_bytes)
         self._pacer.wait_until(end_s)
-        self._ledger.note("read", pass_number, start_s, request.n_bytes)
+        self._ledger.note("read", pass_number, start_s, request.n_bytes, n=-(-request.n_bytes // self._read_bytes))
         return buffer
 
     def _region(self, number: int, buffer: mmap.mmap, request: Request) -> memoryview:

@@ -30,17 +30,19 @@ class Ledger:
         self._sums: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
         self._ends: list[float] = []
 
-    def note(self, what: str, pass_number: int, start_s: float, n_bytes: int = 0, end_s: float | None = None) -> None:
+    def note(
+        self, what: str, pass_number: int, start_s: float, n_bytes: int = 0, end_s: float | None = None, n: int = 1
+    ) -> None:
         """Add a span that began at ``start_s`` and ends now (or at ``end_s``), clock ``time.perf_counter``.
 
-        ``what``: read, decompress, compute, stall or hit.
+        ``what``: read, decompress, compute, stall or hit; ``n`` of them.
         """
         seconds = (end_s or time.perf_counter()) - start_s
         with self._lock:
             sums = self._sums[pass_number]
             sums[f"{what}_s"] += seconds
             sums[f"{what}_bytes"] += n_bytes
-            sums[f"{what}_n"] += 1
+            sums[f"{what}_n"] += n
 
     def end_pass(self) -> None:
         """A pass is over: its token is known."""

@@ -104,9 +104,8 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
     keep_freed_memory()
     batches = [prompt[at : at + scenario.batch_tokens] for at in range(0, len(prompt), scenario.batch_tokens)]
     wants_token = [False] * (len(batches) - 1) + [True] * scenario.n_tokens
-    depth, workers = scenario.queue_depth or 1, scenario.n_workers or 1
     with ExitStack() as stack:
-        fetcher = stack.enter_context(Fetcher(container, ledger, depth, workers, scenario.read_limit_bytes_per_s))
+        fetcher = stack.enter_context(Fetcher(container, ledger, scenario))
         held = Held(residency.cache, scenario.cache_form or "raw", fetcher)
         work = schedule(container, job.layout, residency, scenario.read_bytes or 0)
         budget = Budget(scenario.prefetch_depth or 0, arrangement.ram.staging)

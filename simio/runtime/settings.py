@@ -7,6 +7,7 @@ from pathlib import Path
 
 from simio.errors import UsageError
 from simio.plan.build import PREFETCH_DEPTH, READ_BYTES
+from simio.plan.layout import ALIGN_BYTES
 from simio.profiling.host import n_usable_cpus
 from simio.records.codec_profile import CodecProfile
 from simio.records.scenario import MMAP_ONLY, Scenario
@@ -18,7 +19,7 @@ QUEUE_DEPTH = 2
 def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
     """``asked`` with every open choice made; raises ``UsageError`` for what the runtime does not do.
 
-    Half the cores decompress where anything is compressed, the others compute.
+    Half the cores decompress where anything is compressed, the others compute. Reads are whole pages.
     """
     if asked.runtime not in ("auto", "stream"):
         raise UsageError(f"simio run streams; it is not the runtime {asked.runtime}", "leave --runtime out")
@@ -41,7 +42,7 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
         n_threads=asked.n_threads or max(1, spare),
         n_workers=n_workers,
         queue_depth=asked.queue_depth or QUEUE_DEPTH,
-        read_bytes=asked.read_bytes or READ_BYTES,
+        read_bytes=(asked.read_bytes or READ_BYTES) // ALIGN_BYTES * ALIGN_BYTES,
         prefetch_depth=PREFETCH_DEPTH if asked.prefetch_depth is None else asked.prefetch_depth,
         top_k=experts or None,
         cache_form="raw" if profile.codec == "raw" else asked.cache_form,

@@ -80,12 +80,15 @@ class DirectFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         os.close(self._descriptor)
 
-    def read_into(self, buffer: memoryview, offset: int) -> None:
-        """Fill ``buffer`` (page-aligned, whole pages) from byte ``offset``; raises ``ContainerError`` if it cannot."""
+    def read_into(self, buffer: memoryview, offset: int, read_bytes: int) -> None:
+        """Fill ``buffer`` (page-aligned, whole pages) from byte ``offset``, at most ``read_bytes`` (pages) at a time.
+
+        Raises ``ContainerError`` if it cannot.
+        """
         done = 0
         while done < len(buffer):
             try:
-                n = os.preadv(self._descriptor, [buffer[done:]], offset + done)
+                n = os.preadv(self._descriptor, [buffer[done : done + read_bytes]], offset + done)
             except OSError as error:
                 raise ContainerError(
                     f"{self.path}: cannot be read at byte {offset + done}: {error.strerror}", "check the disk"
