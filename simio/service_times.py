@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import exp, log, log2
+from math import exp, inf, log, log2
 from typing import TYPE_CHECKING
 
 from simio.errors import DeviceFileError
@@ -52,6 +52,7 @@ class Rates:
     storage: Storage
     queue_depth: int
     storage_factor: Seconds
+    most_bytes_per_s: float  # through a mapping larger than its RAM; infinite for other reads
     ratio_factor: Seconds
     read_limit_bytes_per_s: float | None  # a throttle in front of the storage
     fault_overhead_s: Seconds  # 0 unless reads are page faults
@@ -101,6 +102,11 @@ def _law(block_bytes: float, queue_depth: float, latency_s: float, best: float) 
     return min(best, queue_depth * block_bytes / (latency_s + block_bytes / best))
 
 
+def fault_bandwidth(storage: Storage) -> float:
+    """What reads through a mapping never exceed while others make room; infinite where not known. [bytes/s]"""
+    return storage.fault_bandwidth.value if storage.fault_bandwidth else inf
+
+
 def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, sequential: bool) -> float:
     """Time a lone read waits beyond its share of the link: ``L = s/B(s, 1) − s/B(s, Q)`` (R3). [s]"""
     alone = block_bytes / read_bandwidth(storage, block_bytes, 1, sequential)
@@ -108,7 +114,7 @@ def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, seque
 
 
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
-    """Time the storage link is held: ``n/B(s, Q) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]
+    """Time the storage link is held: ``n/min(B(s, Q), B_fault) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]
 
     Compressed bytes are fewer by what the draw says the ratio is better than the profile's. Behind a throttle it takes
     at least ``n/limit`` (R5): faults are taken while the throttle makes the next read wait.
@@ -116,7 +122,7 @@ def link_s(fetch: Fetch, rates: Rates) -> Seconds:
     if fetch.n_reads == 0:
         return 0.0
     size = max(512.0, fetch.link_bytes / fetch.n_reads)
-    bandwidth = read_bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential)
+    bandwidth = min(rates.most_bytes_per_s, read_bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential))
     better_ratio = rates.ratio_factor if fetch.n_chunks else 1.0
     n_bytes = fetch.link_bytes / better_ratio
     free = n_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
@@ -197,6 +203,7 @@ def rates_of(
         storage=device.storage,
         queue_depth=plan.queue_depth,
         storage_factor=factors.storage,
+        most_bytes_per_s=fault_bandwidth(device.storage) if faulting and plan.hit_ratio < 1 else inf,
         ratio_factor=factors.ratio,
         read_limit_bytes_per_s=read_limit_bytes_per_s,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,

@@ -10,11 +10,12 @@ As mm/filemap.c and mm/readahead.c read ahead for a mapping that was neither dec
 - What the cache holds is not read again; what read-ahead brought and reclaim took before its use is read twice.
 
 Loading with ``MAP_POPULATE`` touches every page in order and marks it accessed (mm/gup.c, ``FOLL_TOUCH``): once per
-page, so a folio of several pages is marked more than once and starts out active, one mapped as a whole (2 MiB) once.
+page, so a folio of several pages is marked more than once and starts out active, but not one mapped as a whole (2 MiB).
 """
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import log2
 
@@ -23,10 +24,11 @@ from simio.cache.two_list import TwoList
 PAGE_BYTES = 4096
 #: Order of a folio that one page-table entry of the next level maps: 2 MiB on x86-64 and arm64 with 4 KiB pages.
 HUGE_ORDER = 9
-#: How much of the last window has arrived, and is no longer locked, when the next one is requested. The reader asks for
-#: the next window as it begins the last one, while submitting 16 MiB takes about as long as reading half of it
-#: (mm_filemap tracepoints, kernel 6.18, 200 MB/s): one half, and not fitted to any measured run.
-ARRIVED = 0.5
+#: Asking for a window of small folios, and reclaiming as many, takes as long as reading this share of what is in flight
+#: (mm_filemap tracepoints, kernel 6.18, 16 MiB windows at 200 MB/s: 10 to 19 ms for single pages, 10 for 64 KiB, 1 to 3
+#: for 512 KiB and more, while a throttle's burst brings 16 MiB in about 20 ms): so much has arrived meanwhile, and is
+#: no longer locked. Folios of ``QUICK_ORDER`` and more take no time worth counting.
+ARRIVED, QUICK_ORDER = 0.5, 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class MappedPages:
         self._fresh: set[int] = set()  # read and not used yet
         self._orders: dict[int, int] = {}
         self._marked: set[int] = set()  # PG_readahead
+        self._in_flight: deque[int] = deque()  # the locked units, in the order they were asked for
         self._start = self._size = self._mark = self._order = 0  # file_ra_state
 
     def touch(self, unit: int) -> None:
@@ -63,7 +66,8 @@ class MappedPages:
         if unit in self._fresh:
             self._fresh.discard(unit)
             self.n_missed += 1
-        self.pages.locked.discard(unit)
+        if unit in self.pages.locked:
+            self._arrive(unit)
         self.pages.touch(unit)
 
     def populate(self) -> None:
@@ -75,6 +79,13 @@ class MappedPages:
                 self.pages.mark_accessed(unit)
             elif order < HUGE_ORDER:
                 self.pages.activate(unit)
+
+    def _arrive(self, unit: int) -> None:
+        """Wait for ``unit``: storage answers in order, so all that was asked for before it is there too."""
+        arrived = -1
+        while arrived != unit:
+            arrived = self._in_flight.popleft()
+            self.pages.locked.discard(arrived)
 
     def _read_around(self, unit: int) -> None:
         self._order = 0
@@ -102,8 +113,9 @@ class MappedPages:
 
     def _read(self, order: int) -> None:
         """Read what is missing of the window; behind a page that is cached already, single pages follow."""
-        in_flight = sorted(self.pages.locked)
-        self.pages.locked.difference_update(in_flight[: int(len(in_flight) * ARRIVED)])
+        slow = sum(self._orders[unit] < QUICK_ORDER for unit in self._in_flight)
+        for _ in range(int(ARRIVED * slow)):
+            self.pages.locked.discard(self._in_flight.popleft())
         for unit in range(self._start, min(self.n_units, self._start + self._size)):
             if unit in self.pages:
                 order = 0
@@ -116,6 +128,7 @@ class MappedPages:
         self._marked.discard(unit)
         self.pages.insert(unit)
         self.pages.locked.add(unit)
+        self._in_flight.append(unit)
         self._orders[unit] = order
         self._fresh.add(unit)
         self.n_read += 1

@@ -56,12 +56,12 @@ class TwoList:
 
     def insert(self, unit: int) -> None:
         """Make room for ``unit``, which is not in the cache, and add it. Over capacity only when all is locked."""
-        while len(self.inactive) + len(self.active) >= self.capacity and self._reclaim_one():
-            pass
         self._flush_in -= 1
         if self._flush_in <= 0:
             self._flush_in += self._flush_every or 1
             self._seen = len(self.inactive), len(self.active), self._n_refaults
+        while len(self.inactive) + len(self.active) >= self.capacity and self._reclaim_one():
+            pass
         evicted_at = self._evicted_at.pop(unit, None)
         if evicted_at is not None and self._age - evicted_at <= self._seen[1]:
             self._n_refaults += 1
@@ -91,7 +91,7 @@ class TwoList:
         self._referenced.discard(unit)
 
     def _reclaim_one(self) -> bool:
-        """Evict one unit; False when all are locked. Active pages fall back when a round found nothing, or before."""
+        """Evict one unit; False when all are locked. After a round in vain active pages fall back whatever was seen."""
         deactivates = self._seen[2] != self._refaults_before or self._inactive_is_low()
         a_round = 2 * len(self.inactive)
         for n_looked_at in range(4 * (len(self.inactive) + len(self.active)) + 8):

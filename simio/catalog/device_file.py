@@ -95,7 +95,8 @@ def _aliases(reader: Reader, top: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _storage(reader: Reader, table: dict[str, Any]) -> Storage:
-    reader.keys(table, "storage", ("kind", "read_ahead", "fault_overhead", "best_queue_depth", "curve"), ("folio",))
+    optional = ("folio", "fault_bandwidth")
+    reader.keys(table, "storage", ("kind", "read_ahead", "fault_overhead", "best_queue_depth", "curve"), optional)
     curve = tuple(_point(reader, where, entry) for where, entry in reader.tables(table, "storage", "curve"))
     _no_twins(reader, curve)
     return Storage(
@@ -105,6 +106,9 @@ def _storage(reader: Reader, table: dict[str, Any]) -> Storage:
         fault_overhead=reader.quantity(table, "storage", "fault_overhead", "s"),
         best_queue_depth=reader.count(table, "storage", "best_queue_depth"),
         folio_bytes=reader.quantity(table, "storage", "folio", "bytes") if "folio" in table else None,
+        fault_bandwidth=(
+            reader.quantity(table, "storage", "fault_bandwidth", "bytes_per_s") if "fault_bandwidth" in table else None
+        ),
     )
 
 

@@ -28,6 +28,8 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
     yield "storage.fault_overhead", device.storage.fault_overhead
     if device.storage.folio_bytes:
         yield "storage.folio", device.storage.folio_bytes
+    if device.storage.fault_bandwidth:
+        yield "storage.fault_bandwidth", device.storage.fault_bandwidth
     for c in device.cpu.clusters:
         yield f"cpu {c.n_cores}× {c.name} clock", c.clock
         yield f"cpu {c.n_cores}× {c.name} relative speed", c.relative_speed

@@ -16,7 +16,7 @@ from simio.cache.mapped_pages import PAGE_BYTES, Kernel
 from simio.cache.none import NoCache
 from simio.errors import UsageError
 from simio.plan.layout import ExpertLayer, Layout, Slab
-from simio.plan.mapped import ReplayedFile, replays
+from simio.plan.mapped import ReplayedFile, chosen, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
@@ -37,12 +37,12 @@ SEQUENTIAL = 2
 
 @dataclass(frozen=True, slots=True)
 class Paging:
-    """What the kernel does for a mapped file. ``rank``: which case a bistable page cache settles in, from 0 to 1."""
+    """What the kernel does for a mapped file."""
 
     read_ahead_bytes: int
     folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
     flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
-    rank: float = 0.5
+    rank: float | None = None  # which case of a bistable page cache, 0 reads least, 1 most; None: their mean
 
 
 def is_bistable(plan: Plan) -> bool:
@@ -91,9 +91,7 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, paging
     if paging.folio_bytes > PAGE_BYTES and not layout.expert_bytes:
         kernel = Kernel(SEQUENTIAL * paging.read_ahead_bytes, paging.folio_bytes, paging.flush_bytes)
         cases = replays(layout, page_cache_bytes, anonymous.budget, kernel)
-        replayed = ReplayedFile(
-            layout, cases[min(len(cases) - 1, int(paging.rank * len(cases)))], paging.read_ahead_bytes
-        )
+        replayed = ReplayedFile(layout, chosen(cases, paging.rank), paging.read_ahead_bytes)
         passes = _walk(scenario, layout, architecture, replayed, replayed.load())
         notes = (_TWO_LISTS,) if cases[-1].settled_bytes else ()
         return _plan(scenario, passes, ram, 0, notes, request_bytes=paging.read_ahead_bytes)

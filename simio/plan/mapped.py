@@ -1,15 +1,16 @@
 """What each token of a dense model reads through a mapping: the page cache replayed, scan after scan.
 
-Such a cache is bistable: a few megabytes more or less make a run settle in another state. How much of a memory limit is
-left for the weights is not known that well, so several cases are replayed and a plan takes one of them by rank.
+Such a cache is bistable: a few megabytes more or less, or another moment to begin, make a run settle in another state.
+How much of a memory limit is left for the weights is not known that well, so several cases are replayed, and a plan
+takes one of them by rank, or their mean.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from itertools import count
+from statistics import fmean
 
 from simio.cache.mapped_pages import Kernel, MappedPages
 from simio.cache.two_list import TwoList
@@ -17,30 +18,25 @@ from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.residency import ExpertFetches
 from simio.records.plan import Fetch
 
-#: Memory of a llama.cpp process beside KV cache and activations that its limit also pays for: vocabulary, page tables,
-#: code and other files' pages. With limit minus page cache at 31 to 33 MB and a 21 MB KV cache, 19 to 20 MB and a 6 MB
-#: KV cache, it is 11 to 14 MB; without a limit the cache held 12 to 22 MB that was not the model (host-llamacpp runs).
-PROCESS_BYTES = (
-    13_000_000,
-    15_000_000,
-    17_000_000,
-    19_000_000,
-    21_000_000,
-    23_500_000,
-    26_000_000,
-    29_000_000,
-    33_000_000,
-)
-#: When the statistics are first flushed, as a share of their period: each case another phase, evenly spread (golden
-#: ratio), because nothing ties a run's start to the kernel's timer.
-PHASE_STEP = 0.6180339887498949
+#: Memory that a limit also pays for, beside KV cache and activations: vocabulary, heap, page tables and buffers. Limit −
+#: page cache − KV cache is 10.4 to 12.8 MB in 50 llama.cpp runs, models of 0.2 to 1.2 GB (traces/host-llamacpp).
+PROCESS_BYTES = 11_500_000
+#: Code and other files' pages in the page cache: 12 to 22 MB in the same runs without a limit. They stay where the file
+#: of weights would fit without them, and are pushed out, up to what is in use, where it would not. One case each.
+OTHERS_LEFT_ALONE = (
+    0, 2_500_000, 5_500_000, 8_500_000, 11_500_000, 14_500_000, 17_500_000, 20_000_000, 22_500_000,
+)  # fmt: skip
+OTHERS_PUSHED_OUT = (0, 500_000, 900_000, 1_300_000, 1_900_000, 2_700_000, 4_500_000, 9_500_000, 20_500_000)
 #: A process in a small box is small: it never counts for more than this share of its limit.
 PROCESS_SHARE = 0.2
+#: When a cgroup's statistics are first flushed, as a share of their period: another phase in each case, evenly spread
+#: (golden ratio), because nothing ties the start of a run to the kernel's timer.
+PHASE_STEP = 0.6180339887498949
 
 #: Scans replayed before the last ones are repeated, and how many of them.
 N_SCANS, N_REPEATED = 14, 6
 #: Units of the replay: this fine against the read-ahead window and the file, and no finer than a fault maps at once
-#: (64 KiB, mm/memory.c fault_around_bytes). Halving them changes bytes per token by 1 to 4 %.
+#: (64 KiB, mm/memory.c, fault_around_bytes). Halving them changes bytes per token by 1 to 4 %.
 UNITS_PER_WINDOW, UNITS_PER_FILE, FAULT_AROUND_BYTES = 64, 4096, 65536
 
 #: Bytes read, and bytes of weights not in RAM when they were needed.
@@ -57,19 +53,42 @@ class Replay:
     @property
     def settled_bytes(self) -> float:
         """Mean bytes read per scan, without the first one, which warms up."""
-        later = self.scans[1:] or self.scans
-        return sum(n for scan in later for n, _ in scan) / len(later)
+        return sum(n for scan in self.scans[1:] for n, _ in scan) / (len(self.scans) - 1)
 
 
 def replays(layout: Layout, capacity_bytes: int, limit_bytes: int, kernel: Kernel) -> list[Replay]:
-    """The cases of ``PROCESS_BYTES``, from fewest to most bytes per token."""
+    """A case for each amount of other files' pages, from fewest to most bytes per token."""
     sizes = tuple(block.raw_bytes for block in layout.blocks)
-    most = round(PROCESS_SHARE * limit_bytes)
-    found = [
-        _replay(sizes, layout.looked_up_bytes, layout.row.raw_bytes, capacity_bytes - min(n, most), kernel, phase)
-        for n, phase in zip(PROCESS_BYTES, (k * PHASE_STEP % 1 for k in count(1)), strict=False)
-    ]
+    file_bytes = layout.looked_up_bytes + sum(sizes)
+    found = []
+    others = OTHERS_LEFT_ALONE if capacity_bytes - PROCESS_BYTES > file_bytes else OTHERS_PUSHED_OUT
+    for number, other_bytes in enumerate(others, start=1):
+        cached = capacity_bytes - min(PROCESS_BYTES + other_bytes, round(PROCESS_SHARE * limit_bytes))
+        phase = number * PHASE_STEP % 1
+        if cached > file_bytes + kernel.window_bytes:  # everything fits: all cases are one
+            cached, phase = file_bytes + kernel.window_bytes, 0.0
+        found.append(_replay(sizes, layout.looked_up_bytes, layout.row.raw_bytes, cached, kernel, phase))
     return sorted(found, key=lambda replay: replay.settled_bytes)
+
+
+def chosen(cases: list[Replay], rank: float | None) -> Replay:
+    """The case of ``rank``, 0 to 1; without one, the mean of all cases."""
+    if rank is not None:
+        return cases[min(len(cases) - 1, int(rank * len(cases)))]
+    scans = zip(*(case.scans for case in cases), strict=True)
+    return Replay(_mean(case.load_bytes for case in cases), tuple(_mean_scan(scan) for scan in scans))
+
+
+def _mean_scan(scans: tuple[tuple[Traffic, ...], ...]) -> tuple[Traffic, ...]:
+    """The mean of one scan over the cases, block by block."""
+    return tuple(
+        (_mean(read for read, _ in of_block), _mean(missed for _, missed in of_block))
+        for of_block in zip(*scans, strict=True)
+    )
+
+
+def _mean(values: Iterable[int]) -> int:
+    return round(fmean(values))
 
 
 @lru_cache(maxsize=256)
@@ -79,23 +98,20 @@ def _replay(
     file_bytes = looked_up + sum(sizes)
     finest = max(FAULT_AROUND_BYTES, file_bytes // UNITS_PER_FILE)
     unit = max(finest, kernel.window_bytes // UNITS_PER_WINDOW)
-    n_units = -(-file_bytes // unit)
     flush_every = kernel.flush_bytes / unit
     pages = TwoList(max(1, capacity_bytes // unit), unit, flush_every, phase * flush_every)
-    file = MappedPages(n_units, pages, kernel)
+    file = MappedPages(-(-file_bytes // unit), pages, kernel)
     file.populate()
-    first = looked_up
+    load_bytes = file.n_read * unit
     spans = []
+    first = looked_up
     for size in sizes:
         spans.append(range(first // unit, max(first // unit + 1, (first + size) // unit)))
         first += size
-    load_bytes = file.n_read * unit
-    scans = []
+    scans: list[tuple[Traffic, ...]] = []
     for token in range(N_SCANS):
         rows = [token * 37 % max(1, looked_up // unit)] if row else []
         scans.append(tuple(_traffic(file, units, unit) for units in (rows, *spans)))
-        if len(scans) > 1 and scans[-1] == scans[-2]:
-            break
     return Replay(load_bytes, tuple(scans))
 
 
@@ -137,15 +153,13 @@ class ReplayedFile:
         scans = self.replay.scans
         if self._scan < len(scans):
             return scans[self._scan]
-        repeated = min(N_REPEATED, len(scans)) if len(scans) == N_SCANS else 1
-        return scans[len(scans) - repeated + (self._scan - len(scans)) % repeated]
+        return scans[N_SCANS - N_REPEATED + (self._scan - N_SCANS) % N_REPEATED]
 
     def _fetch(self, traffic: Traffic, most: int) -> tuple[Fetch, ...]:
         key = (traffic, most)
         if key not in self._made:
             read, missed = traffic
             n_reads = -(-read // self.read_bytes)
-            self._made[key] = (
-                (Fetch(read, n_reads, min(missed, most), 0, 0, 0, sequential=True),) if read or missed else ()
-            )
+            fetch = Fetch(read, n_reads, min(missed, most), 0, 0, 0, sequential=True)
+            self._made[key] = (fetch,) if read or missed else ()
         return self._made[key]

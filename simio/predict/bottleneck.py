@@ -94,6 +94,8 @@ def _numbers(resource: str, resolved: Resolved, point: Point) -> list[Quantity]:
         size = point.plan.request_bytes
         near = [p.bandwidth for p in device.storage.curve if size / 8 <= p.block_bytes <= 8 * size]
         faults = [device.storage.read_ahead_bytes, device.storage.fault_overhead]
+        if device.storage.fault_bandwidth:
+            faults.append(device.storage.fault_bandwidth)
         return (near or [p.bandwidth for p in device.storage.curve]) + (faults if point.plan.runtime == "mmap" else [])
     if resource == "memory bandwidth":
         return [device.memory.read_bandwidth]

@@ -21,7 +21,7 @@ from simio.errors import InfeasibleError
 from simio.plan.build import is_bistable
 from simio.predict.point import Point, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete
-from simio.records.device import Quantity, ReadPoint
+from simio.records.device import Quantity, ReadPoint, Storage
 from simio.records.plan import Plan
 from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
@@ -38,9 +38,14 @@ Z90, Z80 = 1.2815515655446004, 0.8416212335729143
 N_REPEATS, N_DISTINCT = 3, 6
 #: Cases of a bistable page cache drawn.
 N_CASES = 9
+#: Standard deviation of repeated runs past a bistable page cache, as a share: four runs at one setting took 1346, 1369,
+#: 1497 and 1504 ms a token (traces/host-llamacpp, three quarters of the file at 200 MB/s).
+REPEAT_SPREAD = 0.05
+#: Tokens that such a run is averaged over, where they swing from token to token: llama-bench takes three to five.
+N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead", "case", "parallel")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case", "parallel", "stretch", "repeat")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,14 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
         return Drawn(Interval(point.tokens_per_s, point.tokens_per_s, LEVEL), 0.0)
     rng = Random(asked.seed)  # numpy.random takes longer to import than these draws take here
     z = {name: np.array([rng.gauss(0.0, 1.0) for _ in range(n)]) for name in DRAWN}
-    nominal = 1 / _mean_latency(point.plan, resolved, {name: np.zeros(1) for name in DRAWN})[0]
+    nominal = 1 / _mean_latency(*_latencies(point.plan, resolved, {name: np.zeros(1) for name in DRAWN}))[0]
     speeds = np.zeros(n)
     for members, variant, plan in _variants(asked, resolved, point, z):
         if variant is not None and plan is not None:
-            speeds[members] = 1 / _mean_latency(plan, variant, {name: row[members] for name, row in z.items()})
+            drawn = {name: row[members] for name, row in z.items()}
+            latencies, weights = _latencies(plan, variant, drawn)
+            of_a_run = _some_tokens(latencies, drawn) if is_bistable(plan) else _mean_latency(latencies, weights)
+            speeds[members] = 1 / of_a_run
     ordered = np.sort(speeds * (point.tokens_per_s / nominal)).tolist()
     tail = round((1 - LEVEL) / 2 * (n - 1))
     low, high = ordered[tail], ordered[-1 - tail]
@@ -125,8 +133,23 @@ def _plan_or_none(variant: Resolved | None, window: str) -> Plan | None:
         return None
 
 
-def _mean_latency(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> Draws:
-    """Mean decode latency per draw, over a shortened run whose repeats are filled in. [s]"""
+def _mean_latency(latencies: Draws, weights: Draws) -> Draws:
+    """Mean decode latency per draw. [s]"""
+    total: Draws = (latencies * weights[:, None]).sum(axis=0) / weights.sum()
+    return total
+
+
+def _some_tokens(latencies: Draws, z: dict[str, Draws]) -> Draws:
+    """Mean latency per draw of ``N_AVERAGED`` tokens somewhere in the run, and the noise of repeats. [s]"""
+    n_tokens, n = latencies.shape
+    length = min(N_AVERAGED, n_tokens)
+    first = np.argsort(np.argsort(z["stretch"])) * (n_tokens - length + 1) // n
+    stretch: Draws = latencies[first[None, :] + np.arange(length)[:, None], np.arange(n)].mean(axis=0)
+    return stretch * np.exp(REPEAT_SPREAD * z["repeat"])
+
+
+def _latencies(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> tuple[Draws, Draws]:
+    """Decode latencies of a shortened run, tokens × draws, and how many tokens each stands for. [s]"""
     short = _shorten(plan)
     rates = rates_at(resolved, plan, _factors(resolved, plan, z))
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
@@ -136,8 +159,7 @@ def _mean_latency(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> Draws:
     weights = np.array([count for _, count in short], dtype=float)
     decode = np.array([plan.passes[p].kind == "decode" for p, _ in short])
     latencies = np.diff(ends, axis=0, prepend=np.zeros((1, n)))
-    total: Draws = (latencies[decode] * weights[decode, None]).sum(axis=0) / weights[decode].sum()
-    return total
+    return latencies[decode], weights[decode]
 
 
 def _in_gangs(timed: TimedPlan) -> TimedPlan:
@@ -168,7 +190,7 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
     kernel = max(kernels, key=lambda item: item[1])[0] if kernels else "f16"
     cores = [c for c in cpu.clusters for _ in range(c.n_cores)]
     quantities = {
-        "storage": _nearest(storage.curve, plan.request_bytes, plan.queue_depth).bandwidth,
+        "storage": _read_rate(storage, plan),
         "memory": memory.read_bandwidth,
         "gemv": cpu.gemv.get(kernel),
         "prefill": cpu.prefill.get(kernel, cpu.prefill.get("default")),
@@ -182,6 +204,12 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)
     ratio = resolved.profile.ratio if resolved.profile.ratio_interval else 1.0
     return Factors(**drawn, ratio=_split_log_normal(min(low, ratio), ratio, max(high, ratio), z["ratio"]))
+
+
+def _read_rate(storage: Storage, plan: Plan) -> Quantity:
+    if plan.runtime == "mmap" and storage.fault_bandwidth:
+        return storage.fault_bandwidth
+    return _nearest(storage.curve, plan.request_bytes, plan.queue_depth).bandwidth
 
 
 def factor(quantity: Quantity, z: Draws) -> Draws:

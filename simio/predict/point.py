@@ -11,7 +11,7 @@ from simio.plan.build import Paging, build
 from simio.predict.resolve import Resolved
 from simio.records.plan import Plan
 from simio.records.timed import TimedPlan
-from simio.service_times import Factors, Rates, rates_of, read_bandwidth
+from simio.service_times import Factors, Rates, fault_bandwidth, rates_of, read_bandwidth
 from simio.timing import time_plan
 
 
@@ -66,7 +66,7 @@ def rates_at(resolved: Resolved, plan: Plan, factors: Factors) -> Rates:
 FLUSH_S = 2.0
 
 
-def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float = 0.5) -> Plan:
+def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = None) -> Plan:
     """Plan a resolved scenario.
 
     ``read_ahead``: ``low``, ``value`` or ``high`` of the device file, where the scenario does not state it; ``rank``:
@@ -75,7 +75,7 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float = 0.5) ->
     scenario, storage = resolved.scenario, resolved.device.storage
     window = scenario.read_ahead_bytes or round(getattr(storage.read_ahead_bytes, read_ahead))
     folio = round(storage.folio_bytes.value) if storage.folio_bytes else PAGE_BYTES
-    rate = read_bandwidth(storage, window, 1, sequential=True)
+    rate = min(read_bandwidth(storage, window, 1, sequential=True), fault_bandwidth(storage))
     rate = min(rate, scenario.read_limit_bytes_per_s or rate)
     paging = Paging(window, folio, round(FLUSH_S * rate), rank)
     return build(scenario, resolved.layout, resolved.profile.model.architecture, paging)

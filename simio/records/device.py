@@ -51,6 +51,7 @@ class Storage:
     fault_overhead: Quantity  # CPU time per page fault taken [s]
     best_queue_depth: int
     folio_bytes: Quantity | None = None  # largest folio of the page cache; None: single pages, or not known
+    fault_bandwidth: Quantity | None = None  # of page faults in file order, reclaiming; None: what the curve says
 
 
 @dataclass(frozen=True, slots=True)
