@@ -174,12 +174,15 @@ def describe(result: Validation) -> str:
 
 
 def _figures(s: Summary) -> list[str]:
+    load_errors = f"median {_share(s.median_abs_load_error)}   worst {_share(s.max_abs_load_error)}"
+    loading = [f"  error of load time  {load_errors}   {s.n_loads} runs"]
     return [
         f"  error of ms/token   median {_share(s.median_abs_error)}   mean {_share(s.mean_abs_error)}   "
         f"90th percentile {_share(s.p90_abs_error)}   worst {_share(s.max_abs_error)}",
         f"  80 % interval       covers {_share(s.coverage)} of the runs",
         f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
         f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
+        *(loading if s.n_loads else []),
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import ClassVar, Protocol, cast
 
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.memory import padded_context
@@ -21,7 +21,12 @@ Routing = list[tuple[int, ...]]  # experts per expert layer
 
 
 class Residency(Protocol):
-    """Decides, access by access, what is in RAM. Equal decisions return the same tuple object (see ``Passes``)."""
+    """Decides, access by access, what is in RAM. Equal decisions return the same tuple object (see ``Passes``).
+
+    ``settles``: dense tokens decide alike for ever, once two in a row have.
+    """
+
+    settles: ClassVar[bool]
 
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """What must be fetched before ``slab`` (block number ``index``) can be multiplied."""
@@ -81,7 +86,7 @@ class Passes:
 
     def _append(self, kind: str, residency: Residency, routing: Routing, batch: _Batch) -> None:
         rows, needs = self._settled or self._decide(residency, routing, batch)
-        if kind == "decode" and not routing and self._settled is None:
+        if kind == "decode" and not routing and residency.settles and self._settled is None:
             ids = list(map(id, needs))
             if ids == self._last_ids:
                 self._settled = rows, needs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from simio.cache.base import CachePolicy
 from simio.plan.layout import ALIGN_BYTES, Chunk, ExpertLayer, Layout, Slab
@@ -15,6 +16,8 @@ ExpertFetches = tuple[tuple[Fetch, ...], ...]
 
 class InRam:
     """Everything is in RAM, as it will be multiplied."""
+
+    settles: ClassVar[bool] = True
 
     def slab(self, index: int, slab: Slab) -> tuple[Fetch, ...]:
         """Nothing to fetch."""
@@ -36,6 +39,7 @@ _NOTHING: dict[int, ExpertFetches] = {}
 class MappedFile:
     """A memory-mapped file: what the page cache lost is faulted in, a read-ahead window at a time."""
 
+    settles: ClassVar[bool] = True
     layout: Layout
     page_cache: CachePolicy
     read_ahead_bytes: int
@@ -82,6 +86,7 @@ class Streamed:
     cached weights are kept as stored and decompressed at each use.
     """
 
+    settles: ClassVar[bool] = True
     layout: Layout
     cache: CachePolicy
     caches_dense: bool

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from simio.analytic import batch
 from simio.errors import InfeasibleError
 from simio.plan.build import is_bistable
+from simio.plan.mapped import N_SCANS
 from simio.predict.point import Point, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete
 from simio.records.device import Quantity, ReadPoint, Storage
@@ -40,7 +41,7 @@ N_REPEATS, N_DISTINCT = 3, 6
 N_CASES = 9
 #: Standard deviation of repeated runs past a bistable page cache, as a share: four runs at one setting took 1346, 1369,
 #: 1497 and 1504 ms a token (traces/host-llamacpp, three quarters of the file at 200 MB/s).
-REPEAT_SPREAD = 0.05
+REPEAT_SPREAD = 0.058
 #: Tokens that such a run is averaged over, where they swing from token to token: llama-bench takes three to five.
 N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
@@ -172,6 +173,7 @@ def _in_gangs(timed: TimedPlan) -> TimedPlan:
 
 def _shorten(plan: Plan) -> list[tuple[int, int]]:
     """(pass, how many passes it stands for): the last prefill, then runs of equal passes cut to ``N_REPEATS``."""
+    most = N_SCANS if is_bistable(plan) else N_REPEATS + N_DISTINCT
     short: list[tuple[int, int]] = [(plan.order[plan.n_setup - 1], 1)]
     for p in plan.order[plan.n_setup :]:
         run = 0
@@ -179,7 +181,7 @@ def _shorten(plan: Plan) -> list[tuple[int, int]]:
             run += 1
         if run >= N_REPEATS:
             short[-1] = (p, short[-1][1] + 1)
-        elif len(short) <= N_REPEATS + N_DISTINCT:
+        elif len(short) <= most:
             short.append((p, 1))
     return short
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 #: fitted: the device file has numbers fitted to published runs, maybe to this one; cited: it takes numbers from the
-#: page or repository that this run comes from; apart: neither, the closest to held out.
+#: page, repository or folder that this run comes from; apart: neither, the closest to held out.
 RELATIONS = ("fitted", "cited", "apart")
 
 
@@ -38,9 +38,15 @@ class Comparison:
         """Whether the measured time lies in the 80 % interval."""
         return self.low_ms <= self.measured_ms and (self.high_ms is None or self.measured_ms <= self.high_ms)
 
+    @property
+    def load_error(self) -> float | None:
+        """Signed error of the time to load; None where it was not measured."""
+        measured_s = self.measured.get("load_s")
+        return self.predicted["load_s"] / measured_s - 1 if measured_s else None
+
     def to_json(self) -> dict[str, Any]:
-        """Plain types, stable keys, with the error."""
-        table = asdict(self) | {"error": self.error}
+        """Plain types, stable keys, with the errors."""
+        table = asdict(self) | {"error": self.error, "load_error": self.load_error}
         for inner in ("repeat_of", "baseline_bytes"):
             del table[inner]
         return table
@@ -67,6 +73,9 @@ class Summary:
     coverage: float | None  # share of runs whose measured time lies in the 80 % interval
     noise_floor: float | None  # median difference of two runs that repeat each other
     baseline_median_abs_error: float | None  # of `C + bytes/bandwidth`, each run predicted from the others
+    n_loads: int = 0  # runs whose time to load was measured
+    median_abs_load_error: float | None = None
+    max_abs_load_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

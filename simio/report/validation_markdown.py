@@ -119,7 +119,15 @@ def _figures(s: Summary) -> list[str]:
         f"{s.n} runs: median error {share(s.median_abs_error)}, mean {share(s.mean_abs_error)}, 90th percentile "
         f"{share(s.p90_abs_error)}, worst {share(s.max_abs_error)}; the interval covers {share(s.coverage)}. "
         f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}."
+        + _loads(s)
     ]
+
+
+def _loads(s: Summary) -> str:
+    if not s.n_loads:
+        return ""
+    errors = f"median error {share(s.median_abs_load_error)}, worst {share(s.max_abs_load_error)}"
+    return f" Time to load, {s.n_loads} runs: {errors}."
 
 
 def _table(what: str, groups: Sequence[Group]) -> list[str]:

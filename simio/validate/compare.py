@@ -108,8 +108,17 @@ def relation(device: Device, run: Measurement) -> str:
     """How far ``run`` is from being held out, one of ``RELATIONS``."""
     if any(source.kind == "fitted" for source in device.sources):
         return "fitted"
-    page = _page(run.source)
-    return "cited" if page and page in {_page(source.url) for source in device.sources} else "apart"
+    cites = any(_is_same_place(source.url, run.source) for source in device.sources)
+    return "cited" if cites else "apart"
+
+
+def _is_same_place(cited: str, run: str) -> bool:
+    """Whether a run comes from the cited page or repository, or lies in the cited folder, as ``traces/a`` and
+    ``../shared/traces/a/runs.csv``."""
+    if page := _page(cited):
+        return page == _page(run)
+    folder, file = Path(cited).parts, Path(run).parts
+    return bool(folder) and any(file[i : i + len(folder)] == folder for i in range(len(file)))
 
 
 def _page(url: str) -> tuple[str, ...]:

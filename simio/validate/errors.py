@@ -81,6 +81,7 @@ def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
     signed = [row.error for row in rows]
     errors = [abs(e) for e in signed]
     line = [abs(ms / row.measured_ms - 1) for row, ms in numbered if ms is not None]
+    loads = [abs(row.load_error) for row in rows if row.load_error is not None]
     return Summary(
         n=len(rows),
         median_error=median(signed),
@@ -91,6 +92,9 @@ def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
         coverage=fmean(row.is_covered for row in rows),
         noise_floor=noise_floor(rows),
         baseline_median_abs_error=median(line) if line else None,
+        n_loads=len(loads),
+        median_abs_load_error=median(loads) if loads else None,
+        max_abs_load_error=max(loads, default=None),
     )
 
 

@@ -12,6 +12,8 @@ from command_line import simio
 
 from simio.predict import evaluate, predict, resolve
 from simio.predict.command import command
+from simio.predict.interval import N_CASES
+from simio.predict.point import plan_of
 from simio.records.scenario import Scenario
 
 S300 = 308.7e6  # bytes a token needs of s300:q8_0
@@ -81,7 +83,7 @@ def test_the_cache_gives_partial_credit_and_not_what_is_missing():
 
 def test_read_ahead_too_large_for_a_small_cache_is_read_in_vain():
     small = {"ram_bytes": 103_047_638, "read_limit_bytes_per_s": 2e8}
-    assert bytes_per_token(read_ahead_bytes=8 * 1024**2, **small) > 1.4 * S300
+    assert bytes_per_token(read_ahead_bytes=8 * 1024**2, **small) > 1.3 * S300
     assert bytes_per_token(read_ahead_bytes=1024**2, **small) < 1.05 * S300
 
 
@@ -95,6 +97,34 @@ def test_a_device_of_unknown_folios_keeps_the_lru_page_cache():
     p = predict(Scenario(device="pixel8", model="llama-3.1-8b:q4_k_m", runtime="mmap", draws=0), suggestions=False)
     assert p.hit_ratio == 0.0
     assert any("LRU page cache hits nothing" in note for note in p.notes)
+
+
+def test_a_bistable_cache_says_so():
+    p = predict(scenario(ram_bytes=309_142_915, read_limit_bytes_per_s=2e8, draws=0), suggestions=False)
+    assert any("two lists" in note for note in p.notes)
+
+
+def test_the_prediction_is_the_mean_of_the_cases_and_a_rank_is_one_of_them():
+    resolved = resolve(scenario(ram_bytes=309_142_915, read_limit_bytes_per_s=2e8))
+
+    def read(rank: float | None) -> list[int]:
+        plan = plan_of(resolved, rank=rank)
+        return [sum(f.link_bytes for s in plan.passes[p].steps for f in s.fetches) for p in plan.order[1:]]
+
+    cases = [read((k + 0.5) / N_CASES) for k in range(N_CASES)]
+    assert len({tuple(case) for case in cases}) > N_CASES // 2
+    for token, mean in enumerate(read(None)):
+        assert mean == pytest.approx(statistics.fmean(case[token] for case in cases), rel=1e-4)
+
+
+def test_faults_are_slower_than_the_disk_only_where_something_is_reclaimed():
+    loaded, limited = (evaluate(resolve(scenario(ram_bytes=limit, prompt_tokens=1))) for limit in (10**9, 171_746_064))
+    fits_bytes, limited_bytes = (
+        sum(f.link_bytes for p in point.plan.order[:1] for s in point.plan.passes[p].steps for f in s.fetches)
+        for point in (loaded, limited)
+    )
+    assert limited_bytes / limited.load_s == pytest.approx(390e6, rel=0.02)
+    assert fits_bytes / loaded.load_s > 500e6
 
 
 def test_the_command_line_takes_throttle_and_read_ahead_and_prints_them_again():
@@ -115,14 +145,19 @@ def test_a_throttle_that_is_no_rate_is_refused(limit: str):
 
 
 def test_measured_runs_of_this_host_are_predicted(shared: Path, truth: ModuleType):
-    """Rows that the README calls strict; one of them sits in the other of two states (128 KiB read-ahead, half)."""
-    rows = [
-        r
-        for r in truth.compare(shared / "traces" / "host-llamacpp" / "runs.csv")
-        if not r.run.unsupported and r.run.kind in ("in_ram", "strict")
-    ]
-    errors = sorted(abs(r.error) for r in rows)
-    read = [abs(r.bytes_error) for r in rows if r.bytes_error is not None]
-    assert statistics.median(errors) < 0.08
-    assert errors[-2] < 0.20
-    assert statistics.median(read) < 0.12
+    """Targets: strict rows 8 % and 20 % of ms, 12 % of bytes per token. Bands are asserted loosely: few and wide."""
+    rows = [r for r in truth.compare(shared / "traces" / "host-llamacpp" / "runs.csv") if not r.run.unsupported]
+    strict = [r for r in rows if r.run.kind in ("in_ram", "strict")]
+    bands = [r for r in rows if r.run.kind == "band"]
+    assert len(strict) >= 15
+    assert statistics.median(abs(r.error) for r in strict) <= 0.08
+    assert max(abs(r.error) for r in strict) <= 0.20
+    assert max(abs(r.bytes_error) for r in strict if r.bytes_error is not None) <= 0.12
+    assert sum(r.covered for r in bands) > 0.5 * len(bands)
+
+
+def test_read_ahead_is_refused_where_nothing_is_mapped():
+    words = ("predict", "--device", "host-epyc-zen3", "--model", "s300:q8_0", "--runtime", "stream")
+    result = simio(*words, "--read-ahead", "1MiB")
+    assert result.code == 2
+    assert "--read-ahead means nothing" in result.err

@@ -152,11 +152,22 @@ def test_groups_hold_every_run_once():
         ("rubik-pi3", "https://github.com/SNU-RTOS/Flash-SLiM/blob/main/another.log", "cited"),
         ("rubik-pi3", "https://github.com/someone/else", "apart"),
         ("rubik-pi3", "", "apart"),
+        ("host-epyc-zen3", "../shared/traces/host-llamacpp/runs.csv", "cited"),
+        ("host-epyc-zen3", "/data/traces/another-host/runs.csv", "apart"),
     ],
 )
 def test_a_run_says_how_far_it_is_from_being_held_out(device, source, relation):
-    (compared,) = validate([replace(RUN, device=device, source=source)]).rows
+    known = {"runtime": "resident", "n_threads": 1}
+    (compared,) = validate([replace(RUN, device=device, source=source, known=known)]).rows
     assert compared.relation == relation
+
+
+def test_the_time_to_load_is_compared_where_it_was_measured():
+    loaded, not_measured = validate([replace(RUN, load_s=2.0), RUN]).rows
+    assert loaded.load_error == pytest.approx(loaded.predicted["load_s"] / 2.0 - 1)
+    assert not_measured.load_error is None
+    summary = summarize([loaded, not_measured]).summary
+    assert (summary.n_loads, summary.median_abs_load_error) == (1, abs(loaded.load_error))
 
 
 def mistreated(path: Path, target: Path) -> Path:
