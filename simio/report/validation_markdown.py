@@ -118,8 +118,7 @@ def _figures(s: Summary) -> list[str]:
     return [
         f"{s.n} runs: median error {share(s.median_abs_error)}, mean {share(s.mean_abs_error)}, 90th percentile "
         f"{share(s.p90_abs_error)}, worst {share(s.max_abs_error)}; the interval covers {share(s.coverage)}. "
-        f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}."
-        + _loads(s)
+        f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}." + _loads(s)
     ]
 
 
