@@ -7,6 +7,7 @@ read, checksums included.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from simio.container.reading import Container
 from simio.errors import ProfileError, WriteError
 from simio.profiling import profile_file
 from simio.profiling.host import cpu_name, host_facts
-from simio.profiling.measure import Sample, measure_interleaved
+from simio.profiling.measure import Decompressor, Sample, measure_interleaved
 from simio.profiling.reference import reference_samples
 from simio.records.codec_profile import CodecProfile, Rate, TensorCompression
 
@@ -106,9 +107,28 @@ def _rates(container: Container, codec: str) -> tuple[Rate | None, Rate | None]:
         return None, None
     chosen = compressed[:: -(-len(compressed) // N_SAMPLES)]
     samples = [_sample(container, number) for number in chosen]
-    reference = reference_samples(codec)
+    reference = verified(reference_samples(codec))
     rates = measure_interleaved([samples, reference] if reference else [samples], duration_s=0.5)
     return rates[0], rates[1] if reference else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Verifying:
+    """A decompressor with the checksums that a container's reader computes before and after."""
+
+    inner: Decompressor
+
+    def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
+        """The raw bytes."""
+        xxhash.xxh3_64_intdigest(stored)
+        raw = self.inner.decompress(stored, raw_bytes)
+        xxhash.xxh3_64_intdigest(raw)
+        return raw
+
+
+def verified(samples: Iterable[Sample]) -> list[Sample]:
+    """``samples`` decompressed as from a container: that is the rate a runtime meets."""
+    return [replace(sample, codec=_Verifying(sample.codec)) for sample in samples]
 
 
 def _sample(container: Container, number: int) -> Sample:

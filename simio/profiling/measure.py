@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from simio.codecs.base import Codec
+from simio.codecs.base import Buffer, Codec
 from simio.errors import UsageError
 from simio.profiling.memory import keep_freed_memory
 from simio.records.codec_profile import Rate
@@ -29,7 +29,7 @@ _MIN_ROUND_S = 0.02
 class Decompressor(Protocol):
     """Gives back a chunk: a codec set up for its layout, or a reader of containers."""
 
-    def decompress(self, stored: bytes, raw_bytes: int) -> bytes:
+    def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
         """The ``raw_bytes`` bytes behind ``stored``."""
         ...
 
