@@ -71,7 +71,7 @@ def _complete(file: DirectFile, access: Access, where: Callable[[], int], end_s:
         try:
             buffer = memoryview(buffers.take(access.block_bytes))[: access.block_bytes]
             while len(own) < 2 or time.perf_counter() < end_s:
-                file.read_into(buffer, where())
+                file.read_into(buffer, where(), access.block_bytes)
                 own.append(time.perf_counter())
         except BaseException as error:  # the calling thread raises it
             errors.append(error)
