@@ -208,7 +208,8 @@ class StreamedWeights:
                 self._steps.put(None)
         except _StoppedError:
             return
-        except BaseException as error:  # the forward pass, which waits for steps, raises it
+        except BaseException as error:  # the forward pass raises it once it gets here
+            self._fetcher.stop()
             self._steps.put(_Step(0, error=error))
 
     def _planned(self, pass_number: int) -> Iterator[Callable[[], Iterable[Unit]]]:
