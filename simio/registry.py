@@ -34,7 +34,8 @@ def get(group: str, name: str) -> Any:
     """
     point = _group(group).get(name)
     if point is None:
-        raise UnknownNameError(group.rstrip("s").replace("_", " "), name, names(group))
+        one = f"{group[:-3]}y" if group.endswith("ies") else group.rstrip("s")
+        raise UnknownNameError(one.replace("_", " "), name, names(group))
     try:
         return point.load()
     except ModuleNotFoundError as error:

@@ -11,6 +11,8 @@ from simio.records.model import Model
 
 SUFFIX = ".simio"
 FORMAT = "simio"
+#: Another format that says in its first bytes what it is, whatever the file is called.
+_GGUF = b"GGUF"
 
 
 class Packed:
@@ -18,8 +20,8 @@ class Packed:
 
     @staticmethod
     def sniff(path: Path) -> bool:
-        """Whether ``path`` is meant as a container, by its name or its magic."""
-        return path.is_file() and (path.suffix == SUFFIX or is_container(path))
+        """Whether ``path`` is meant as a container: by its magic or, whatever became of that, by its name."""
+        return path.is_file() and (is_container(path) or (path.suffix == SUFFIX and _magic(path, len(_GGUF)) != _GGUF))
 
     @staticmethod
     def open(path: Path) -> Model:
@@ -32,5 +34,9 @@ class Packed:
 
 def is_container(path: Path) -> bool:
     """Whether the file at ``path`` begins like a container."""
+    return _magic(path, len(MAGIC)) == MAGIC
+
+
+def _magic(path: Path, n_bytes: int) -> bytes:
     with path.open("rb") as file:
-        return file.read(len(MAGIC)) == MAGIC
+        return file.read(n_bytes)

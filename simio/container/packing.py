@@ -20,6 +20,7 @@ from simio.container.header import HEADER_BYTES, VERSION, Header, aligned
 from simio.container.index import Index, without_folders
 from simio.container.journal import PackJournal
 from simio.container.layout import Layout, lay_out
+from simio.container.model_format import FORMAT
 from simio.container.sources import SourceFile, source_files
 from simio.errors import UsageError
 from simio.formats.opening import open_model
@@ -116,6 +117,8 @@ def pack(
 
 def _job(source: Path, choice: CodecChoice, chunk_bytes: int) -> _Job:
     model = open_model(source)
+    if model.format == FORMAT:
+        raise UsageError(f"{source} is packed already", "simio unpack gives back the model file it was packed from")
     files = source_files(source, model)
     layout = lay_out(model, files, chunk_bytes)
     chosen = choice.for_tensors(tensor.name for tensor in model.tensors)

@@ -70,14 +70,18 @@ def _measure(container: Container) -> CodecProfile:
 
 
 def _main_codec(container: Container) -> str:
-    """The codec of most bytes; ``raw`` only where nothing is compressed."""
+    """The codec of most bytes; ``raw`` only where no tensor is compressed."""
     raw_bytes: Counter[str] = Counter()
-    for number, n_bytes in zip(
-        container.index.table["codec"].tolist(), container.index.table["raw_bytes"].tolist(), strict=True
-    ):
-        if number:
-            raw_bytes[container.index.codecs[number][0]] += n_bytes
+    for chunk in map(container.chunk, _compressed(container)):
+        raw_bytes[container.index.codecs[chunk.codec][0]] += chunk.raw_bytes
     return raw_bytes.most_common(1)[0][0] if raw_bytes else "raw"
+
+
+def _compressed(container: Container) -> list[int]:
+    """The chunks of tensors that are stored compressed."""
+    codecs = container.index.table["codec"].tolist()
+    pieces = (piece for piece in container.index.pieces if piece.tensor is not None)
+    return [number for piece in pieces for number in container.chunks_of(piece) if codecs[number]]
 
 
 def _sizes(container: Container, tensor: str) -> TensorCompression:
@@ -101,8 +105,9 @@ class _Unpacking:
 
 
 def _rates(container: Container, codec: str) -> tuple[Rate | None, Rate | None]:
-    """The rate of these chunks, and of the reference measured in turns with it; None where nothing is compressed."""
-    compressed = [n for n, number in enumerate(container.index.table["codec"].tolist()) if number]
+    """The rate of these chunks, and of the reference measured in turns with it; None where nothing gets smaller."""
+    table = container.index.table
+    compressed = [n for n in _compressed(container) if container.stored_span(n)[1] < table["raw_bytes"][n]]
     if not compressed:
         return None, None
     chosen = compressed[:: -(-len(compressed) // N_SAMPLES)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -63,6 +64,9 @@ class Container:
             hint = "simio pack MODEL -o model.simio makes one"
             raise ContainerError(f"{path}: cannot be read: {error.strerror}", hint) from error
         try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                what = "Is a directory" if path.is_dir() else "is no file"
+                raise ContainerError(f"{path}: not a simio container: {what}", "name the .simio file")
             n_bytes = os.fstat(descriptor).st_size
             header = Header.from_bytes(_pread(descriptor, path, 0, min(n_bytes, HEADER_BYTES)), path, n_bytes)
             data = _pread(descriptor, path, header.index_offset, header.index_bytes)

@@ -46,6 +46,9 @@ def _answer(question: dict[str, Any]) -> None:
     except SimioError as error:
         _say({"error": [type(error).__name__, error.message, error.hint]})
         return
+    except MemoryError:
+        _say({"error": ["InfeasibleError", "this process may not take the memory it needs", "see ulimit -a"]})
+        return
     _say(
         {
             "scenario": ran.scenario.to_json(),

@@ -49,8 +49,7 @@ def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None 
     if answer is None:
         raise _died(child.returncode, asked)
     if "error" in answer:
-        kind, message, hint = answer["error"]
-        raise getattr(errors, kind, UsageError)(message, hint)
+        raise _error(*answer["error"])
     return Report(
         Scenario.from_json(answer["scenario"]),
         tuple(answer["tokens"]),
@@ -80,6 +79,14 @@ def _converse(child: subprocess.Popen[str], question: str, progress: Progress | 
     except BrokenPipeError:
         child.wait()
         return None
+
+
+def _error(kind: str, message: str, hint: str) -> SimioError:
+    """The error of the child; some classes make their message themselves."""
+    of_kind = getattr(errors, kind, UsageError)
+    error: SimioError = of_kind.__new__(of_kind)
+    SimioError.__init__(error, message, hint)
+    return error
 
 
 def _died(code: int, asked: Scenario) -> SimioError:
