@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simio.cli.output import check_output, print_json, progress
-from simio.cli.scenario_options import fields_of
+from simio.cli.scenario_options import fields_of, in_options, naming_options
 from simio.errors import UsageError
 from simio.paths import write_whole
 from simio.units import format_bytes, format_s
@@ -81,11 +80,8 @@ def predict(
     check_output(save_scenario)
     from simio.predict import predict as run
 
-    try:
-        with progress("profiling a sample") as reporter:
-            prediction = run(scenario, full_check=check == "full", progress=reporter)
-    except UsageError as error:
-        raise UsageError(_in_options(error.message), error.hint) from None
+    with naming_options(), progress("profiling a sample") as reporter:
+        prediction = run(scenario, full_check=check == "full", progress=reporter)
     if save_scenario:
         save(scenario, Path(save_scenario))
     if report:
@@ -123,14 +119,7 @@ def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
     try:
         return Scenario.from_json(saved | options, path or "options")
     except UsageError as error:
-        raise UsageError(error.message if path else _in_options(error.message), error.hint) from None
-
-
-def _in_options(message: str) -> str:
-    """Field names of a scenario as the options they come from."""
-    from simio.predict.command import OPTIONS
-
-    return re.sub(r"\b[a-z]+_[a-z_]+\b|^\w+(?= is )", lambda word: OPTIONS.get(word[0], word[0]), message)
+        raise UsageError(error.message if path else in_options(error.message), error.hint) from None
 
 
 def save(scenario: Scenario, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from simio.cli.output import check_output, print_json, progress
-from simio.cli.scenario_options import fields_of
+from simio.cli.scenario_options import fields_of, naming_options
 from simio.errors import ContainerError
 from simio.paths import write_whole
 from simio.units import format_bytes, format_s
@@ -69,8 +69,8 @@ def run(
         tokenizer = tokenizer_of(opened.model, opened)
         ids = tokenizer.encode(prompt) or [min(_BEGIN, opened.model.architecture.vocab_size - 1)]
     options = fields_of(plain, sizes, read_limit, pin)
-    scenario = _limited(Scenario("host", str(container), prompt_tokens=len(ids), **options), device_limits)
-    with progress("generating", in_bytes=False) as reporter:
+    with naming_options(), progress("generating", in_bytes=False) as reporter:
+        scenario = _limited(Scenario("host", str(container), prompt_tokens=len(ids), **options), device_limits)
         report = run_apart(scenario, ids, reporter)
     if check:
         _check(container, ids, report)

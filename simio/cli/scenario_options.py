@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from simio.cli.output import share
@@ -19,6 +22,22 @@ def fields_of(
         found["read_limit_bytes_per_s"] = parse(read_limit, "bytes_per_s", "--read-limit")
     found |= _pin(pin)
     return {name: value for name, value in found.items() if value is not None}
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let errors in the body speak of options as they are typed, not of the fields of a scenario."""
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(in_options(error.message), error.hint) from None
+
+
+def in_options(message: str) -> str:
+    """Field names of a scenario as the options they come from."""
+    from simio.predict.command import OPTIONS
+
+    return re.sub(r"\b[a-z]+_[a-z_]+\b|^\w+(?= is )", lambda word: OPTIONS.get(word[0], word[0]), message)
 
 
 def _pin(text: str | None) -> dict[str, Any]:

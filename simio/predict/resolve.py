@@ -54,6 +54,8 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
     """
     layout = layout or lay_out(profile)
     architecture = profile.model.architecture
+    if scenario.runtime == "auto" and profile.basis == "packed":
+        scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
     _check(scenario, device, layout)
     cores = n_cores(device.cpu)
     n_threads = scenario.n_threads or device.cpu.default_threads
@@ -67,8 +69,6 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
         top_k=(scenario.top_k or architecture.n_experts_used) if layout.n_experts else None,
     )
-    if chosen.runtime == "auto" and profile.basis == "packed":
-        chosen = replace(chosen, runtime="stream")  # a container is made to be streamed
     if chosen.runtime == "auto":
         fits = fits_in_ram(chosen, layout, architecture)
         asks_for_stream = any(getattr(scenario, name) is not None for name in (STREAM_ONLY if fits else NOT_MMAP))
@@ -82,7 +82,8 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
     idle = {"mmap": NOT_MMAP, "resident": (*STREAM_ONLY, *MMAP_ONLY), "stream": MMAP_ONLY}.get(scenario.runtime, ())
     for name in idle:
         if getattr(scenario, name) is not None:
-            raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", "use --runtime stream")
+            other = "mmap" if name in MMAP_ONLY else "stream"
+            raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", f"use --runtime {other}")
     cores = n_cores(device.cpu)
     for name in ("n_threads", "n_workers"):
         if (getattr(scenario, name) or 0) > cores:
