@@ -39,6 +39,7 @@ class Factors:
     core_speed: Seconds = 1.0  # of the slower cores against the fastest
     ratio: Seconds = 1.0  # compression
     parallel: Seconds = 1.0  # efficiency of all cores busy
+    threads: Seconds = 1.0  # efficiency of compute threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,13 +184,9 @@ def rates_of(
     faulting = plan.runtime == "mmap"
     busy = plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
     share = min(1.0, n_cores(device.cpu) / busy)
-    n_at_work = busy if plan.decompresses else plan.n_threads
-    company = parallel_efficiency(device.cpu, n_at_work, factors.parallel)
-    speed = split_speed(device.cpu, plan.n_threads) * share * company
-    default_threads = device.cpu.default_threads
-    default_speed = split_speed(device.cpu, default_threads) * parallel_efficiency(
-        device.cpu, default_threads, factors.parallel
-    )
+    company = parallel_efficiency(device.cpu, busy, factors.parallel) if plan.decompresses else 1.0
+    speed = compute_speed(device.cpu, plan.n_threads, factors) * share * company
+    default_speed = compute_speed(device.cpu, device.cpu.default_threads, factors)
     decompress = _decompress_rate(device, codec, plan, share) * company * relative_rate
     latency = 0.0 if faulting else read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, sequential=True)
     return Rates(
@@ -254,6 +251,17 @@ def split_speed(cpu: Cpu, n_threads: int) -> float:
     return len(used) * used[-1]
 
 
+def compute_speed(cpu: Cpu, n_threads: int, factors: Factors) -> Seconds:
+    """Fast cores' worth of ``n_threads`` that compute alone: C2 times what sharing costs each (C3).
+
+    ``cpu.thread_efficiency`` is measured on whole matrices, so that fork and join count; without it, what busy cores
+    cost each other.
+    """
+    if cpu.thread_efficiency is None:
+        return split_speed(cpu, n_threads) * parallel_efficiency(cpu, n_threads, factors.parallel)
+    return split_speed(cpu, n_threads) * _in_company(cpu, n_threads, cpu.thread_efficiency.value * factors.threads)
+
+
 def parallel_efficiency(cpu: Cpu, n_busy: int, factor: Seconds = 1.0) -> Seconds:
     """What a core still does when ``n_busy`` are busy, as a share of what it does alone.
 
@@ -261,11 +269,13 @@ def parallel_efficiency(cpu: Cpu, n_busy: int, factor: Seconds = 1.0) -> Seconds
     ÷ alone (C3): caches, memory, clock and hyperthreads are shared. Linear in between is simio's own choice; 1 where
     the device file does not say. ``simio calibrate host`` measures ``e``.
     """
+    e = cpu.parallel_efficiency
+    return 1.0 if e is None else _in_company(cpu, n_busy, e.value * factor)
+
+
+def _in_company(cpu: Cpu, n_busy: int, efficiency: Seconds) -> Seconds:
     n = n_cores(cpu)
-    if cpu.parallel_efficiency is None or n == 1:
-        return 1.0
-    e = _smaller(1.0, cpu.parallel_efficiency.value * factor)
-    return 1.0 - (1.0 - e) * (min(n_busy, n) - 1) / (n - 1)
+    return 1.0 if n == 1 else 1.0 - (1.0 - _smaller(1.0, efficiency)) * (min(n_busy, n) - 1) / (n - 1)
 
 
 def _of(table: Mapping[str, Seconds], kernel: str) -> Seconds:

@@ -1,6 +1,7 @@
 """One round of direct reads, by the runtime's own reader into the runtime's own buffers, a thread for each in flight.
 
-Python's cost of a read is part of the round, as it is part of a run.
+Python's cost of a read is part of the round, as it is part of a run; so, for blocks as large as a run's requests, are
+the hand-over to a thread and back and the checksum.
 """
 
 from __future__ import annotations
@@ -9,11 +10,16 @@ import itertools
 import random
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+
+import xxhash
 
 from simio.calibrate.scratch_file import ScratchFile
 from simio.runtime.storage import Buffers, DirectFile
+from simio.units import MIB
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +51,39 @@ def bandwidth(file: ScratchFile, access: Access, duration_s: float, rng: random.
     Counted from the completion that first saw all threads at work to the last one before the end, so that neither
     starting threads nor running dry counts.
     """
+    read = _as_a_run if access.block_bytes >= LARGE_BYTES else _complete
     with DirectFile(file.path) as direct:
         end_s = time.perf_counter() + duration_s
-        ends = _complete(direct, access, offsets(access, file.n_bytes, rng), end_s)
+        ends = read(direct, access, offsets(access, file.n_bytes, rng), end_s)
     return rate(ends, access, end_s)
+
+
+#: From here on a block is read as ``simio run`` reads its requests.
+LARGE_BYTES = MIB
+#: Buffers in turn: a run computes with some while others are filled, so that none is still in the cache.
+_IN_TURN = 8
+
+
+def _as_a_run(file: DirectFile, access: Access, where: Callable[[], int], end_s: float) -> list[float]:
+    """When each read ended that was handed to a thread, checked against a checksum, and waited for."""
+    free = deque(memoryview(Buffers().take(access.block_bytes)) for _ in range(_IN_TURN + access.queue_depth))
+
+    def read(buffer: memoryview, offset: int) -> float:
+        file.read_into(buffer, offset, access.block_bytes)
+        xxhash.xxh3_64_intdigest(buffer)
+        return time.perf_counter()
+
+    ends: list[float] = []
+    with ThreadPoolExecutor(access.queue_depth) as pool:
+        waiting: deque[tuple[memoryview, Future[float]]] = deque()
+        while time.perf_counter() < end_s or len(ends) <= access.queue_depth:
+            while len(waiting) < access.queue_depth:
+                buffer = free.popleft()[: access.block_bytes]
+                waiting.append((buffer, pool.submit(read, buffer, where())))
+            buffer, done = waiting.popleft()
+            ends.append(done.result())
+            free.append(buffer)
+    return ends
 
 
 def rate(ends: list[float], access: Access, end_s: float) -> float:

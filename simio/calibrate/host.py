@@ -24,7 +24,7 @@ BUDGET_S, LEAST_BUDGET_S, MOST_BUDGET_S = 150.0, 2.0, 180.0
 #: Shares of the budget: at most for writing the test file; kept back for set-up and the last rounds' overrun.
 _WRITING, _KEPT = 0.15, 0.06
 #: Names of series.
-HAND_OVER, READ_CALL, LAYER = "hand over", "read call", "layer"
+HAND_OVER, READ_CALL, LAYER, THREADS = "hand over", "read call", "layer", "threads"
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ def calibrate(
             *_storage(file, engine),
             *page_faults.probes(file),
             *cores.probes(found.default_threads),
-            *_calls(file),
+            *_calls(file, found.default_threads),
         ]
         plan = schedule(probes, begin_s + (1 - _KEPT) * budget_s - time.monotonic())
         rounds = measure_all(probes, begin_s + budget_s, plan, progress, load=_watch)
@@ -105,11 +105,13 @@ def _engine_words(engine: str) -> str:
     return words if engine == "fio" else f"{words}, and preadv for 1 MiB and more up to 4 deep"
 
 
-def _calls(file: ScratchFile) -> list[Probe]:
+def _calls(file: ScratchFile, n_threads: int) -> list[Probe]:
     from simio.calibrate import overheads
 
     layers = overheads.Layers()
+    shared = Probe(THREADS, lambda s: {THREADS: layers.thread_efficiency(n_threads, s)}, every=2)
     return [
+        *([shared] if n_threads > 1 else []),
         Probe(HAND_OVER, lambda s: {HAND_OVER: overheads.hand_over_s(s)}, every=2, share=0.3),
         Probe(READ_CALL, lambda s: {READ_CALL: overheads.read_call_s(file, s)}, every=2, share=0.3),
         Probe(LAYER, lambda s: {LAYER: layers.overhead_s(s)}, every=2),

@@ -13,8 +13,7 @@ from typing import Any
 from simio.calibrate import computing, decompression, kernels, machine, page_faults, storage
 from simio.calibrate.document import SCHEMA, curve_point, source
 from simio.calibrate.machine import CoreGroup
-from simio.calibrate.overheads import N_MATRICES
-from simio.calibrate.quantities import Entry, assumed, entry, exactly, of_rounds, percentile, size
+from simio.calibrate.quantities import Entry, assumed, entry, exactly, of_rounds, size
 from simio.calibrate.rounds import Series
 from simio.calibrate.scratch_file import ScratchFile, file_system
 from simio.profiling.host import cpu_name
@@ -22,6 +21,7 @@ from simio.profiling.host import cpu_name
 COMMAND = "simio calibrate host"
 ME = "calibrate"
 _LEAST_FAULT_S = 1e-7
+_LAYER = "a decoder's token less its kernels, per layer: norms, rotation, attention, sampling, calls"
 #: One process seldom gets the last tenth of the RAM that is available.
 _USABLE_LOW = 0.9
 #: What a weight type without a kernel is taken as: (measured type, share of its rate).
@@ -104,7 +104,7 @@ def _cpu(found: Found, rounds: Series) -> dict[str, Any]:
                if f"prefill/{c}/{n}" in rounds}  # fmt: skip
     table: dict[str, Any] = {
         "default_threads": exactly(n, "1", ME),
-        "layer_overhead": _layer_overhead(rounds, n),
+        "layer_overhead": of_rounds(rounds["layer"], "s", ME, _LAYER, least=1e-6),
         "clusters": _clusters(found.groups, rounds),
         "gemv": gemv,
         "prefill": {"default": next(iter(prefill.values()))} | prefill,
@@ -113,6 +113,9 @@ def _cpu(found: Found, rounds: Series) -> dict[str, Any]:
     if computing.PARALLEL in rounds:
         note = "rate of each core with all of them at work ÷ alone: matrix-vector products, decompression, and both"
         table["parallel_efficiency"] = of_rounds(rounds[computing.PARALLEL], "1", ME, note)
+    if "threads" in rounds:
+        note = f"{n} compute threads sharing every matrix of a decoder ÷ {n} times one, fork and join included"
+        table["thread_efficiency"] = of_rounds(rounds["threads"], "1", ME, note)
     return table
 
 
@@ -132,15 +135,6 @@ def _gemv(rounds: Series) -> dict[str, Entry]:
             value = share * median(rounds[f"gemv/{like}/1"])
             table[name] = assumed(value, "bytes_per_s", f"no kernel for it here: {share:g} of {like}")
     return table
-
-
-def _layer_overhead(rounds: Series, n_threads: int) -> Entry:
-    """A layer's small operators, and with several threads a hand-over for each of its matrices."""
-    hand_over = median(rounds["hand over"]) * N_MATRICES if n_threads > 1 else 0.0
-    layer = rounds["layer"]
-    note = "norms, rotation, attention and calls of a layer; a hand-over to the compute threads for each matrix"
-    value = median(layer) + hand_over
-    return entry(max(1e-6, value), max(1e-7, percentile(layer, 10)), percentile(layer, 90) + hand_over, "s", ME, note)
 
 
 def _clusters(groups: list[CoreGroup], rounds: Series) -> list[dict[str, Any]]:

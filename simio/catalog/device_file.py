@@ -133,7 +133,7 @@ def _no_twins(reader: Reader, curve: tuple[ReadPoint, ...]) -> None:
 
 def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
     known = ("default_threads", "layer_overhead", "clusters", "gemv", "prefill", "decompress")
-    reader.keys(table, "cpu", known, ("parallel_efficiency",))
+    reader.keys(table, "cpu", known, ("parallel_efficiency", "thread_efficiency"))
     clusters = tuple(_cluster(reader, where, entry) for where, entry in reader.tables(table, "cpu", "clusters"))
     speeds = [cluster.relative_speed.value for cluster in clusters]
     if speeds and not reader.problems and (speeds[0] != 1 or speeds != sorted(speeds, reverse=True)):
@@ -151,7 +151,8 @@ def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
         prefill=_rates(reader, rates["prefill"], "cpu.prefill", "flop_per_s"),
         decompress=_rates(reader, rates["decompress"], "cpu.decompress", "bytes_per_s"),
         layer_overhead=reader.quantity(table, "cpu", "layer_overhead", "s"),
-        parallel_efficiency=_efficiency(reader, table),
+        parallel_efficiency=_efficiency(reader, table, "parallel_efficiency"),
+        thread_efficiency=_efficiency(reader, table, "thread_efficiency"),
     )
     n_cores = sum(cluster.n_cores for cluster in clusters)
     if not reader.problems and cpu.default_threads > n_cores:
@@ -159,14 +160,14 @@ def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
     return cpu
 
 
-def _efficiency(reader: Reader, table: dict[str, Any]) -> Quantity | None:
-    """The optional ``cpu.parallel_efficiency``: at most 1, since company speeds no core up."""
-    if "parallel_efficiency" not in table:
+def _efficiency(reader: Reader, table: dict[str, Any], key: str) -> Quantity | None:
+    """An optional efficiency: at most 1, since company speeds no core up."""
+    if key not in table:
         return None
-    found = reader.quantity(table, "cpu", "parallel_efficiency", "1")
+    found = reader.quantity(table, "cpu", key, "1")
     if found.high > 1:
         what = f"reaches {found.high:g}, above 1"
-        reader.problem("cpu.parallel_efficiency", what, "it is the rate of a core with all cores busy ÷ alone")
+        reader.problem(f"cpu.{key}", what, "it is the rate of a core with all cores busy ÷ alone")
     return found
 
 

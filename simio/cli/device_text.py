@@ -39,6 +39,8 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
     yield "cpu.layer_overhead", device.cpu.layer_overhead
     if device.cpu.parallel_efficiency:
         yield "cpu.parallel_efficiency", device.cpu.parallel_efficiency
+    if device.cpu.thread_efficiency:
+        yield "cpu.thread_efficiency", device.cpu.thread_efficiency
     yield "memory.total", device.memory.total
     yield "memory.usable", device.memory.usable
     yield "memory.read_bandwidth", device.memory.read_bandwidth

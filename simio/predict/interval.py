@@ -46,7 +46,7 @@ REPEAT_SPREAD = 0.058
 N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead", "case", "parallel", "stretch", "repeat")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +201,7 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
         "fault_overhead": storage.fault_overhead,
         "core_speed": cores[min(plan.n_threads, len(cores)) - 1].relative_speed,
         "parallel": cpu.parallel_efficiency,
+        "threads": cpu.thread_efficiency,
     }
     drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)

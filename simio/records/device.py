@@ -75,6 +75,7 @@ class Cpu:
     decompress: dict[str, Quantity]  # codec id → bytes of output per second
     layer_overhead: Quantity  # synchronisation and dispatch per layer [s]
     parallel_efficiency: Quantity | None = None  # rate of a core with all cores busy ÷ alone; None: 1
+    thread_efficiency: Quantity | None = None  # of a compute thread when all share every matrix ÷ alone; None: 1
 
 
 @dataclass(frozen=True, slots=True)

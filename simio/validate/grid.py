@@ -101,7 +101,7 @@ def _scenarios(grid: Grid, paths: Sequence[Path], device: str) -> Iterator[Scena
         for share, depth, limit in product(grid.ram_shares, grid.prefetch_depths, grid.limits):
             asked = Scenario(
                 device, str(path), ram_bytes=round(share * weights), prompt_tokens=len(PROMPT), n_tokens=grid.n_tokens,
-                prefetch_depth=depth, read_limit_bytes_per_s=limit,
+                prefetch_depth=depth, read_limit_bytes_per_s=limit, n_threads=1, n_workers=1,
             )  # fmt: skip
             yield complete_on_host(asked, profile)
 
