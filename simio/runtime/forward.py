@@ -157,6 +157,7 @@ class Decoder:
 
         for part in parts:
             self._threads.share(one, part)
+            del part  # its memory is free before the next part comes
         return out
 
     def _small(self, use: str, layer: int | None = None) -> FloatArray:

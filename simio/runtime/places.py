@@ -72,6 +72,7 @@ def row_blocks(matrix: Matrix, arriving: Iterable[Sequence[Buffer]]) -> Iterator
     left: list[memoryview] = []
     for group in arriving:
         left += map(memoryview, group)
+        del group  # nothing that has been used is kept while the next chunks come
         there = sum(map(len, left))
         blocks: list[RowBlock] = []
         while span is not None and span[1] * matrix.row_bytes <= there:
@@ -80,6 +81,7 @@ def row_blocks(matrix: Matrix, arriving: Iterable[Sequence[Buffer]]) -> Iterator
             there -= n_bytes
             span = next(spans, None)
         yield blocks
+        del blocks
         left = [memoryview(b"".join(left))] if left else []
 
 
