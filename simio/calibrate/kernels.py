@@ -40,21 +40,26 @@ class Rows:
     """``n_rows`` rows of ``N_COLS`` weights of ``dtype``, as stored."""
 
     dtype: str
-    data: npt.NDArray[np.uint8]
+    data: memoryview
     n_rows: int
 
 
 class Arena:
-    """Memory larger than the caches, filled anew for each weight type, so that seventeen types need no more RAM."""
+    """Memory larger than the caches, filled anew for each weight type, so that seventeen types need no more RAM.
+
+    Chunks are objects of their own in pages of ordinary size, as a run holds them: one large array would lie in huge
+    pages and be read some per cent faster.
+    """
 
     def __init__(self, n_bytes: int) -> None:
-        self._memory = np.zeros(max(2, n_bytes // CHUNK_BYTES) * CHUNK_BYTES, np.uint8)
+        self._n_chunks = max(2, n_bytes // CHUNK_BYTES)
         self._holds = ""
         self._blocks: list[Rows] = []
 
     def blocks(self, dtype: str) -> list[Rows]:
-        """The arena as blocks of rows of ``dtype``, of about 256 KiB, in order."""
+        """The arena as blocks of rows of ``dtype``, as the runtime cuts them, in order."""
         if self._holds != dtype:
+            self._blocks = []
             self._blocks = list(self._fill(dtype))
             self._holds = dtype
         return self._blocks
@@ -65,9 +70,8 @@ class Arena:
         size = row_bytes(dtype, N_COLS)
         per_block, per_chunk = rows_per_block(size), CHUNK_BYTES // size
         pattern = np.resize(stored_rows(dtype, min(per_chunk, 64)), per_chunk * size)
-        for start in range(0, len(self._memory), CHUNK_BYTES):
-            chunk = self._memory[start : start + per_chunk * size]
-            chunk[:] = pattern
+        for _ in range(self._n_chunks):
+            chunk = memoryview(pattern.tobytes())
             for first in range(0, per_chunk, per_block):
                 n = min(per_block, per_chunk - first)
                 yield Rows(dtype, chunk[first * size : (first + n) * size], n)
