@@ -43,7 +43,7 @@ class InRamWeights:
         matrix, codes = self._matrix(tensor), self._held(tensor)
         mine = codes[expert * matrix.n_bytes : (expert + 1) * matrix.n_bytes]
         size = matrix.row_bytes
-        yield [RowBlock(at, n, mine[at * size : (at + n) * size]) for at, n in matrix.row_spans()]
+        yield [RowBlock(at, n, (mine[at * size : (at + n) * size],)) for at, n in matrix.row_spans()]
 
     def experts(self, layer: int, chosen: Sequence[int]) -> None:
         """All experts are here already."""

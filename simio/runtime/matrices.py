@@ -50,11 +50,16 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class RowBlock:
-    """``n_rows`` whole rows from ``first_row``: their bytes as stored, in any object with the buffer protocol."""
+    """``n_rows`` whole rows from ``first_row``; ``pieces``: objects with the buffer protocol, together their bytes."""
 
     first_row: int
     n_rows: int
-    data: Any
+    pieces: tuple[Any, ...]
+
+    @property
+    def data(self) -> Any:
+        """The bytes as stored: a view where they lie in one piece, else copied together while they are used."""
+        return self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
 
 
 class Weights(Protocol):

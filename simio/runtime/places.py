@@ -65,7 +65,7 @@ class Places:
 def row_blocks(matrix: Matrix, arriving: Iterable[Sequence[Buffer]]) -> Iterator[list[RowBlock]]:
     """The blocks of ``matrix.row_spans`` out of chunks that arrive in groups; a part for every group.
 
-    A block within one chunk is a view of it; one that crosses chunks is copied together.
+    Blocks are views of the chunks; only the rows of a block whose other chunks have not come yet are copied.
     """
     spans = iter(matrix.row_spans())
     span = next(spans, None)
@@ -85,7 +85,7 @@ def row_blocks(matrix: Matrix, arriving: Iterable[Sequence[Buffer]]) -> Iterator
         left = [memoryview(b"".join(left))] if left else []
 
 
-def _take(views: list[memoryview], n_bytes: int) -> Buffer:
+def _take(views: list[memoryview], n_bytes: int) -> tuple[memoryview, ...]:
     """The first ``n_bytes`` of ``views``, which lose them."""
     taken: list[memoryview] = []
     while n_bytes:
@@ -96,4 +96,4 @@ def _take(views: list[memoryview], n_bytes: int) -> Buffer:
             views.pop(0)
         else:
             views[0] = views[0][len(head) :]
-    return taken[0] if len(taken) == 1 else b"".join(taken)
+    return tuple(taken)

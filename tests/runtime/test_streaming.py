@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from simio.predict.point import plan_of
 from simio.predict.resolve import complete
 from simio.records.plan import Plan
 from simio.records.scenario import Scenario
-from simio.runtime.places import Places
+from simio.runtime.matrices import Matrix
+from simio.runtime.places import Places, row_blocks
 from simio.runtime.running import Ran
 from simio.runtime.schedule import request_of
 
@@ -190,6 +192,33 @@ def test_no_read_goes_across_what_the_step_does_not_need():
 def test_chunks_that_are_no_neighbours_are_no_read():
     with Container.open(container("f16")) as opened, pytest.raises(ContainerError, match="order of use"):
         request_of(opened, [3, 5])
+
+
+def test_weights_that_have_been_used_are_let_go_before_the_next_ones_come():
+    """Two steps of a head at once in RAM would be more than staging was planned for."""
+    chunks: list[weakref.ref[Chunk]] = []
+
+    def one() -> Chunk:
+        chunk = Chunk(200 * 4096)
+        chunks.append(weakref.ref(chunk))
+        return chunk
+
+    def arriving() -> Iterator[list[Chunk]]:
+        for _ in range(4):
+            yield [one(), one()]
+            assert [chunk() for chunk in chunks] == [None] * len(chunks)
+
+    spans = []
+    matrix = Matrix("head", "F32", n_rows=8 * 200, n_cols=1024, n_stacked=1, codes=None, scales=None)
+    for part in row_blocks(matrix, arriving()):
+        spans += [(block.first_row, block.n_rows) for block in part if len(block.data) == block.n_rows * 4096]
+        del part
+    assert spans == matrix.row_spans()
+    assert len(chunks) == 8
+
+
+class Chunk(bytearray):
+    """Bytes that can be watched."""
 
 
 def test_what_was_pinned_is_read_once_and_never_again():
