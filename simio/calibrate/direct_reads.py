@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import xxhash
 
+from simio.calibrate.kernels import Arena, gemv_work
 from simio.calibrate.scratch_file import ScratchFile
 from simio.runtime.storage import Buffers, DirectFile
 from simio.units import MIB
@@ -43,6 +44,37 @@ def offsets(access: Access, n_bytes: int, rng: random.Random) -> Callable[[], in
         return lambda: rng.randrange(n_blocks) * access.block_bytes
     turns = itertools.count(rng.randrange(n_blocks))  # next() of it is one step for all threads
     return lambda: next(turns) % n_blocks * access.block_bytes
+
+
+class AsARun:
+    """Rounds of reads as ``simio run`` does them; every other large one beside a thread that multiplies weights."""
+
+    def __init__(self) -> None:
+        self._turns = itertools.cycle((False, True))
+        self._multiply = gemv_work(Arena(_BESIDE_BYTES).blocks("BF16"))
+
+    def __call__(self, file: ScratchFile, access: Access, duration_s: float, rng: random.Random) -> float:
+        """Bandwidth of a round. [bytes/s]"""
+        if access.block_bytes < LARGE_BYTES or not next(self._turns):
+            return bandwidth(file, access, duration_s, rng)
+        end_s = time.perf_counter() + duration_s
+
+        def compute() -> None:
+            for number in itertools.count():
+                if time.perf_counter() >= end_s:
+                    return
+                self._multiply(number)
+
+        beside = threading.Thread(target=compute, daemon=True)
+        beside.start()
+        try:
+            return bandwidth(file, access, duration_s, rng)
+        finally:
+            beside.join()
+
+
+#: Weights multiplied beside the reads: more than the caches hold.
+_BESIDE_BYTES = 48 * MIB
 
 
 def bandwidth(file: ScratchFile, access: Access, duration_s: float, rng: random.Random) -> float:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simio.calibrate import computing, direct_reads, fio, foreign, host_table, kernels, page_faults, storage
-from simio.calibrate.direct_reads import Access
+from simio.calibrate import computing, fio, foreign, host_table, kernels, overheads, page_faults, storage
+from simio.calibrate.direct_reads import Access, AsARun
 from simio.calibrate.document import check_id, write
 from simio.calibrate.machine import core_groups
 from simio.calibrate.rounds import Probe, Series, measure_all, schedule
@@ -65,7 +65,11 @@ def calibrate(
     def writing(done: int, total: int) -> None:
         progress(done // MIB, total // MIB)
 
-    with scratch_file(folder, _WRITING * budget_s, writing) as file, kernels.one_blas_thread():
+    with (
+        scratch_file(folder, _WRITING * budget_s, writing) as file,
+        kernels.one_blas_thread(),
+        overheads.Layers() as layers,
+    ):
         groups = core_groups()
         cores = computing.Cores(groups, kernels.working_set_bytes())
         found = host_table.Found(file, folder, groups, cores, host_table.best_threads(groups))
@@ -73,7 +77,7 @@ def calibrate(
             *_storage(file, engine),
             *page_faults.probes(file),
             *cores.probes(found.default_threads),
-            *_calls(file, found.default_threads),
+            *_calls(file, layers, found.default_threads),
         ]
         plan = schedule(probes, begin_s + (1 - _KEPT) * budget_s - time.monotonic())
         rounds = measure_all(probes, begin_s + budget_s, plan, progress, load=_watch)
@@ -87,12 +91,14 @@ def calibrate(
 def _storage(file: ScratchFile, engine: str) -> list[Probe]:
     """``auto``: fio where it is installed, but the runtime's own way of reading for what a streaming run reads."""
     if engine == "builtin" or (engine == "auto" and not fio.is_installed()):
-        return storage.probes(file)
+        return storage.probes(file, AsARun())
     if engine == "fio":
         return storage.probes(file, fio.bandwidth, fio.EXTRA_S)
 
+    as_a_run = AsARun()
+
     def either(file: ScratchFile, access: Access, duration_s: float, rng: random.Random) -> float:
-        own = direct_reads.bandwidth if storage.is_main(access) else fio.bandwidth
+        own = as_a_run if storage.is_main(access) else fio.bandwidth
         return own(file, access, duration_s, rng)
 
     return storage.probes(file, either, fio.EXTRA_S)
@@ -105,10 +111,7 @@ def _engine_words(engine: str) -> str:
     return words if engine == "fio" else f"{words}, and preadv for 1 MiB and more up to 4 deep"
 
 
-def _calls(file: ScratchFile, n_threads: int) -> list[Probe]:
-    from simio.calibrate import overheads
-
-    layers = overheads.Layers()
+def _calls(file: ScratchFile, layers: overheads.Layers, n_threads: int) -> list[Probe]:
     shared = Probe(THREADS, lambda s: {THREADS: layers.thread_efficiency(n_threads, s)}, every=2)
     return [
         *([shared] if n_threads > 1 else []),

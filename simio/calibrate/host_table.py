@@ -21,7 +21,7 @@ from simio.profiling.host import cpu_name
 COMMAND = "simio calibrate host"
 ME = "calibrate"
 _LEAST_FAULT_S = 1e-7
-_LAYER = "a decoder's token less its kernels, per layer: norms, rotation, attention, sampling, calls"
+_LAYER = "a streaming decoder's token less its kernels, per layer: norms, rotation, attention, sampling, the runtime"
 #: One process seldom gets the last tenth of the RAM that is available.
 _USABLE_LOW = 0.9
 #: What a weight type without a kernel is taken as: (measured type, share of its rate).

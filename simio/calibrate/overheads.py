@@ -2,26 +2,46 @@
 
 from __future__ import annotations
 
-import math
 import os
 import queue
 import threading
 import time
+from contextlib import ExitStack
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
+from types import TracebackType
 
 import numpy as np
 
 from simio.calibrate.scratch_file import ScratchFile
-from simio.records.model import Architecture, Model, Stream, Tensor
+from simio.container.codec_choice import CodecChoice
+from simio.container.packing import pack
+from simio.container.profile import sizes_of_container
+from simio.container.reading import Container
+from simio.plan.build import READ_BYTES, arrange
+from simio.plan.layout import lay_out
+from simio.profiling.host import n_usable_cpus
+from simio.records.scenario import Scenario
 from simio.runtime import kernels
+from simio.runtime.checkpoint import Shape, bfloat16, write_checkpoint
+from simio.runtime.fetching import Fetcher
 from simio.runtime.forward import Decoder
-from simio.runtime.hyperparameters import Hyperparameters
+from simio.runtime.held import Held
+from simio.runtime.hyperparameters import hyperparameters
 from simio.runtime.in_ram import InRamWeights
+from simio.runtime.ledger import Ledger
 from simio.runtime.matrices import matrix_of
+from simio.runtime.schedule import schedule
 from simio.runtime.scratch import FloatArray
+from simio.runtime.settings import complete_on_host
+from simio.runtime.streaming import Budget, StreamedWeights
+from simio.units import GB
 
 #: A decoder of middling width: its small operators take what those of a model worth streaming take.
-_D, _D_FF, _N_HEADS, _N_KV, _N_LAYERS, _VOCAB = 1024, 1024, 16, 4, 4, 4096
+_SHAPE = Shape(4, 1024, 1024, 16, 16, 1024)
+#: More tokens than a calibration has time for.
+_MOST_TOKENS = 1 << 20
 
 
 def hand_over_s(duration_s: float) -> float:
@@ -61,26 +81,47 @@ def read_call_s(file: ScratchFile, duration_s: float) -> float:
 
 
 class Layers:
-    """A decoder in RAM, by itself and matrix by matrix: what a token takes beside its kernels, and what threads add."""
+    """A decoder that streams from a container, all pinned: what a token takes beside its kernels, what threads add.
+
+    A context manager; the container lies in a temporary folder and goes with it.
+    """
 
     def __init__(self) -> None:
-        tensors = _tensors()
-        architecture = Architecture("llama", _N_LAYERS, _D, _N_HEADS, _N_KV, _D // _N_HEADS, _D_FF, _VOCAB)
-        model = Model("overheads", "file", "gguf", "", 0, architecture, tensors)
-        shape = Hyperparameters("llama", _N_LAYERS, _D, _N_HEADS, _N_KV, _D // _N_HEADS, _D_FF, _VOCAB, 0,
-                                1e-5, 10000.0, "neighbours", _D // _N_HEADS)  # fmt: skip
-        weights = InRamWeights(model, _Gaussian())
-        self._weights = weights
-        self._alone = Decoder(model, shape, weights)
-        self._matrices = [matrix_of(t) for t in tensors if len(t.shape) > 1 and t.role != "embedding"]
-        self._shared: dict[int, Decoder] = {1: self._alone}
-        self._model, self._shape = model, shape
-        self._alone.feed([1])
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Layers:
+        folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="simio-calibrate-")))
+        write_checkpoint(folder / "layers", _SHAPE, _gaussian, bfloat16)
+        pack(folder / "layers", folder / "layers.simio", CodecChoice.everywhere("raw"))
+        container = self._stack.enter_context(Container.open(folder / "layers.simio"))
+        profile = sizes_of_container(container)
+        asked = Scenario("host", str(container.path), ram_bytes=GB, pinned_fraction=1.0)
+        scenario = complete_on_host(asked, profile)
+        fetcher = self._stack.enter_context(Fetcher(container, Ledger(), scenario))
+        layout = lay_out(profile)
+        arranged = arrange(scenario, layout, profile.model.architecture)
+        work = schedule(container, layout, arranged.residency, READ_BYTES)
+        held = Held(arranged.residency.cache, "raw", fetcher)
+        budget = Budget(1, arranged.ram.staging)
+        self._streamed = self._stack.enter_context(
+            StreamedWeights(container, work, (True,) * _MOST_TOKENS, fetcher, held, Ledger(), budget)
+        )
+        self._in_ram = InRamWeights(container.model, container)
+        self._matrices = [matrix_of(t) for t in container.model.tensors if len(t.shape) > 1 and t.role != "embedding"]
+        shape = hyperparameters(container.model, container)
+        self._decoders = {
+            n: self._stack.enter_context(Decoder(container.model, shape, self._streamed, n))
+            for n in range(1, n_usable_cpus() + 1)
+        }
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.close()
 
     def overhead_s(self, duration_s: float) -> float:
         """Time of a decoded token per layer, less what the kernels alone take for its matrices. [s]"""
         token_s, kernels_s = self._token_s(1, duration_s / 2), self._kernels_s(duration_s / 2)
-        return max(0.0, (token_s - kernels_s) / _N_LAYERS)
+        return max(0.0, (token_s - kernels_s) / _SHAPE.num_hidden_layers)
 
     def thread_efficiency(self, n_threads: int, duration_s: float) -> float:
         """Rate of each of ``n_threads`` that share every matrix ÷ the rate of one alone, small operators aside."""
@@ -89,15 +130,14 @@ class Layers:
         return min(1.0, kernels_s / (n_threads * max(1e-9, shared_s)))
 
     def _token_s(self, n_threads: int, duration_s: float) -> float:
-        if n_threads not in self._shared:
-            self._shared[n_threads] = Decoder(self._model, self._shape, self._weights, n_threads)
-        decoder = self._shared[n_threads]
+        decoder = self._decoders[n_threads]
         decoder.reset()
         times: list[float] = []
         end_s = time.perf_counter() + duration_s
         while len(times) < 3 or time.perf_counter() < end_s:
             begin_s = time.perf_counter()
             decoder.next_token([1])
+            self._streamed.end_pass()
             times.append(time.perf_counter() - begin_s)
             if decoder.n_positions >= 64:
                 decoder.reset()
@@ -112,38 +152,13 @@ class Layers:
         while len(times) < 3 or time.perf_counter() < end_s:
             begin_s = time.perf_counter()
             for m in self._matrices:
-                for part in self._weights.parts(m.name):
+                for part in self._in_ram.parts(m.name):
                     for block in part:
                         kernels.matvec(m.dtype, block.data, block.n_rows, m.n_cols, x[m.n_cols], out[: block.n_rows])
             times.append(time.perf_counter() - begin_s)
         return median(times)
 
 
-class _Gaussian:
-    """Reads any tensor as Gaussian weights."""
-
-    def read(self, stream: Stream, start: int, n_bytes: int) -> bytes:
-        if stream.dtype == "F32":
-            return np.ones(n_bytes // 4, np.float32).tobytes()
-        values: FloatArray = np.random.default_rng(start).normal(0.0, 0.02, n_bytes // 2).astype(np.float32)
-        return (values.view(np.uint32) >> 16).astype(np.uint16).tobytes()
-
-
-def _tensors() -> tuple[Tensor, ...]:
-    kv = _D * _N_KV // _N_HEADS
-    shapes: dict[str, tuple[int, ...]] = {
-        "attn_norm": (_D,), "attn_q": (_D, _D), "attn_k": (kv, _D), "attn_v": (kv, _D), "attn_output": (_D, _D),
-        "ffn_norm": (_D,), "ffn_gate": (_D_FF, _D), "ffn_up": (_D_FF, _D), "ffn_down": (_D, _D_FF),
-    }  # fmt: skip
-    layers = [(f"blk.{i}.{use}.weight", shape, i) for i in range(_N_LAYERS) for use, shape in shapes.items()]
-    ends = {"token_embd": (_VOCAB, _D), "output_norm": (_D,), "output": (_VOCAB, _D)}
-    outer = [(f"{use}.weight", shape, None) for use, shape in ends.items()]
-    return tuple(_tensor(*one) for one in [*layers, *outer])
-
-
-def _tensor(name: str, shape: tuple[int, ...], layer: int | None) -> Tensor:
-    n = math.prod(shape)
-    dtype, size = ("F32", 4) if len(shape) == 1 else ("BF16", 2)
-    stream = Stream("data", dtype, shape, 0, 0, size * n)
-    role = "norm" if len(shape) == 1 else "embedding" if name.startswith("token") else "mlp"
-    return Tensor(name, shape, dtype, role, layer, None, 1, n, size * n, (stream,))
+def _gaussian(name: str, size: tuple[int, int]) -> FloatArray:
+    drawn: FloatArray = np.random.default_rng(size[0]).normal(0.0, 0.02, size).astype(np.float32)
+    return drawn

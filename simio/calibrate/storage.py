@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from simio.calibrate.direct_reads import Access, bandwidth
+from simio.calibrate.direct_reads import Access
 from simio.calibrate.document import curve_point
 from simio.calibrate.quantities import of_rounds, percentile
 from simio.calibrate.rounds import Probe, Series
@@ -37,7 +37,7 @@ def accesses() -> list[Access]:
     return [Access(p, block, depth) for p in ("random", "sequential") for block in BLOCKS for depth in depths[block]]
 
 
-def probes(file: ScratchFile, engine: Engine = bandwidth, extra_s: float = 0.0, seed: int = 1) -> list[Probe]:
+def probes(file: ScratchFile, engine: Engine, extra_s: float = 0.0, seed: int = 1) -> list[Probe]:
     """A probe for each access that the file is large enough for."""
     rng = random.Random(seed)
     return [

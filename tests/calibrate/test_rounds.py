@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from simio.calibrate import foreign
-from simio.calibrate.quantities import of_rounds, percentile
+from simio.calibrate.quantities import FASTER, SLOWER, of_rounds, percentile
 from simio.calibrate.rounds import MIN_SWEEPS, ROUND_S, Probe, Schedule, measure_all, n_visits, schedule
 
 
@@ -96,10 +96,14 @@ def test_work_of_another_process_is_seen_and_our_own_is_not():
     assert beside > alone
 
 
-def test_bounds_are_percentiles_of_the_rounds_and_not_of_their_mean():
-    found = of_rounds([float(v) for v in range(1, 102)], "1", "me")
-    assert found["value"] == 51
-    assert (found["low"], found["high"]) == (11, 91)
+def test_bounds_are_percentiles_of_the_rounds_widened_by_what_time_brings():
+    values = [float(v) for v in range(1, 102)]
+    rate = of_rounds(values, "bytes", "me")
+    assert rate["value"] == 51
+    assert (rate["low"], rate["high"]) == pytest.approx((SLOWER * 11, FASTER * 91), rel=1e-3)
+    duration = of_rounds(values, "s", "me")
+    assert (duration["low"], duration["high"]) == pytest.approx((11e3 / FASTER, 91e3 / SLOWER), rel=1e-3)
+    assert of_rounds([0.9, 0.95, 1.0], "1", "me")["high"] == 1
 
 
 def test_a_percentile_lies_between_its_neighbours():

@@ -50,13 +50,13 @@ def test_an_error_of_a_reading_thread_reaches_the_caller(file):
 
 
 def test_blocks_too_large_for_the_file_are_left_out(file):
-    names = {probe.name for probe in storage.probes(file)}
+    names = {probe.name for probe in storage.probes(file, bandwidth)}
     assert Access("random", MIB, 4).name in names
     assert Access("random", 4 * MIB, 4).name not in names
 
 
 def test_what_a_streaming_run_reads_is_measured_most_often(file):
-    every = {probe.name: probe.every for probe in storage.probes(file)}
+    every = {probe.name: probe.every for probe in storage.probes(file, bandwidth)}
     assert every[Access("sequential", MIB, 4).name] < every[Access("random", 4 * KIB, 32).name]
 
 
