@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
-.PHONY: demo test lint reports benchmarks clean
+.PHONY: demo test lint reports benchmarks accuracy clean
 
 # The main job on real weights: profile a trained transformer, predict it and a 3B preset on a phone, write a page.
 demo: $(VENV)/.demo
@@ -22,6 +22,15 @@ lint: $(VENV)/.dev
 # Ratios, printed; nothing here passes or fails on a time.
 benchmarks: $(VENV)/.dev
 	$(BIN)/pytest benchmarks -s --benchmark-disable-gc
+
+# reports/accuracy.md, section by section; HOST is a device file of this machine (`simio calibrate host -o host.toml`).
+HOST ?= host.toml
+accuracy: $(VENV)/.dev
+	$(BIN)/simio validate --runs ../shared/measured/runs.csv --markdown reports/accuracy.md
+	$(BIN)/simio validate --runs ../shared/traces/host-llamacpp --markdown reports/accuracy.md
+	test -f $(HOST) || $(BIN)/simio calibrate host -o $(HOST)
+	$(BIN)/simio validate --host $(HOST) --grid standard --markdown reports/accuracy.md
+	$(BIN)/python benchmarks/paced_disk.py --host $(HOST) --markdown reports/accuracy.md
 
 # The pages of reports/, regenerated.
 reports: $(VENV)/.demo

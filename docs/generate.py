@@ -16,6 +16,7 @@ COMMANDS = (
     "pack",
     "unpack",
     "verify",
+    "run",
     "generate",
     "validate",
     "calibrate",

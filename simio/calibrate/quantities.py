@@ -40,12 +40,10 @@ def entry(value: float, low: float, high: float, dimension: str, source: str, no
 def of_rounds(values: Sequence[float], dimension: str, source: str, note: str = "", least: float = 0.0) -> Entry:
     """The median of ``values``; their 10th and 90th percentile, widened by what time brings, as bounds. [SI]
 
-    A time grows where a rate falls. None is below ``least``, and no share (dimension 1) above 1.
+    A time grows where a rate falls; a share (dimension 1), measured within a round, stays. None is below ``least``.
     """
-    slower, faster = (1 / FASTER, 1 / SLOWER) if dimension == "s" else (SLOWER, FASTER)
+    slower, faster = {"s": (1 / FASTER, 1 / SLOWER), "1": (1.0, 1.0)}.get(dimension, (SLOWER, FASTER))
     low, high = slower * percentile(values, 10), faster * percentile(values, 90)
-    if dimension == "1":
-        high = min(1.0, high)
     return entry(max(least, statistics.median(values)), max(least / 10, low), max(least, high), dimension, source, note)
 
 

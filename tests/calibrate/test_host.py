@@ -11,10 +11,10 @@ import pytest
 from command_line import simio
 
 from simio import catalog
-from simio.calibrate.quantities import FASTER, SLOWER
 from simio.calibrate import decompression, host, host_table, kernels, machine
 from simio.calibrate.document import write
 from simio.calibrate.machine import CoreGroup, core_groups, memory_bytes, parse_meminfo
+from simio.calibrate.quantities import FASTER, SLOWER
 from simio.calibrate.scratch_file import NAME
 from simio.errors import DeviceFileError, UsageError, WriteError
 from simio.predict import predict
