@@ -27,7 +27,7 @@ benchmarks: $(VENV)/.dev
 HOST ?= host.toml
 accuracy: $(VENV)/.dev
 	$(BIN)/simio validate --runs ../shared/measured/runs.csv --markdown reports/accuracy.md
-	$(BIN)/simio validate --runs ../shared/traces/host-llamacpp --markdown reports/accuracy.md
+	$(BIN)/simio validate --runs ../shared/traces/host-llamacpp/runs.csv --markdown reports/accuracy.md
 	test -f $(HOST) || $(BIN)/simio calibrate host -o $(HOST)
 	$(BIN)/simio validate --host $(HOST) --grid standard --markdown reports/accuracy.md
 	$(BIN)/python benchmarks/paced_disk.py --host $(HOST) --markdown reports/accuracy.md

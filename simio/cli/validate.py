@@ -99,7 +99,7 @@ def _of_files(
     with progress("predicting", in_bytes=False) as reporter:
         result = run(chosen, device, renamed, reporter)
     words = [*(f"--runs {path}" for path in files), *(f"--kind {kind}" for kind in kinds or [])]
-    names = [path.name or str(path) for path in files]
+    names = ["/".join(path.absolute().parts[-2:]) for path in files]
     return result, about_published(names, " ".join(["simio validate", *words, f"--markdown {markdown}"]))
 
 
