@@ -123,6 +123,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
                 pass_end[k] = pass_end[k - cycle] + period
             shift = n_fill // cycle * period
             i += n_fill
+            run = -1  # the states of the passes filled in were not remembered
             computed += shift
             for k in range(3):
                 clock[k] += shift

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from random_plans import random_plan
 
@@ -18,6 +18,7 @@ plans = st.integers(0, 10**9).map(random_plan)
 
 
 @settings(max_examples=600, deadline=None)
+@example(random_plan(123536))  # after a cycle was filled in, older states were taken for the latest
 @given(plans)
 def test_simulation_and_recurrence_end_every_pass_at_the_same_time(timed):
     assert engine.run(timed).pass_end_s == pytest.approx(recurrence.run(timed).pass_end_s, rel=1e-9, abs=1e-15)
