@@ -1,9 +1,9 @@
 """How well `simio run` overlaps reading, decompressing and computing on a paced disk.
 
-    python benchmarks/overlap.py [--folder out/overlap]
+    python benchmarks/overlap.py [--folder out/grid]
 
-Lower bound of a token: the largest of bytes ÷ rate, decompression ÷ workers and computing, all measured in the same
-run. Overlap efficiency is that bound ÷ the token's time. Beside it the same settings without prefetch.
+Lower bound of a token: the largest of bytes ÷ the rate set, decompression ÷ workers and computing, as measured in the
+same run. Overlap efficiency is that bound ÷ the token's time. Beside it the same settings without prefetch.
 """
 
 from __future__ import annotations

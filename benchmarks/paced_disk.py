@@ -102,7 +102,9 @@ def make(layout: Layout, folder: Path, weights: Path) -> Path:
     if layout.name == "Q4_K":
         path = path.with_suffix(".gguf")
         if not path.exists():
-            _write_gguf(path, shape, supply)
+            unfinished = path.with_suffix(".unfinished")
+            _write_gguf(unfinished, shape, supply)
+            unfinished.rename(path)
     elif not (path / "model.safetensors").exists():
         storing = {"INT8 per tensor": int8_per_tensor, "INT8 per channel": int8_per_channel, "BF16": bfloat16}
         write_checkpoint(path, shape, lambda name, size: next(supply), storing[layout.name])

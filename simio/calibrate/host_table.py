@@ -17,6 +17,7 @@ from simio.calibrate.quantities import Entry, assumed, entry, exactly, of_rounds
 from simio.calibrate.rounds import Series
 from simio.calibrate.scratch_file import ScratchFile, file_system
 from simio.profiling.host import cpu_name
+from simio.profiling.host_memory import memory_bytes
 
 COMMAND = "simio calibrate host"
 ME = "calibrate"
@@ -154,7 +155,7 @@ def _cluster(group: CoreGroup, speeds: list[float]) -> dict[str, Any]:
 
 
 def _memory(rounds: Series) -> dict[str, Any]:
-    total, available = machine.memory_bytes()
+    total, available = memory_bytes()
     usable = min(available, total - 1)
     return {
         "total": exactly(total, "bytes", ME),

@@ -15,9 +15,9 @@ from simio.calibrate.adb import Phone, connect
 from simio.calibrate.base_device import DOUBT, Draft
 from simio.calibrate.direct_reads import Access
 from simio.calibrate.document import check_id, curve_point, write
-from simio.calibrate.machine import parse_meminfo
 from simio.calibrate.quantities import assumed, entry, exactly, of_rounds, size
 from simio.errors import UnknownNameError
+from simio.profiling.host_memory import parse_meminfo
 from simio.records.device import Device
 
 COMMAND = "simio calibrate --adb"

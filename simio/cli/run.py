@@ -31,7 +31,7 @@ def run(
     ] = None,
     read_limit: Annotated[_Text, typer.Option(help="Read no faster than this, e.g. 400MB/s.")] = None,
     device_limits: Annotated[_Text, typer.Option(help="RAM and read rate of this device, where not given.")] = None,
-    threads: Annotated[_Count, typer.Option(help="Compute threads.")] = None,
+    threads: Annotated[_Count, typer.Option(help="Compute threads [the other cores].")] = None,
     workers: Annotated[_Count, typer.Option(help="Decompression workers [half the cores].")] = None,
     queue_depth: Annotated[_Count, typer.Option(help="Reads in flight [2].")] = None,
     read_size: Annotated[_Text, typer.Option(help="Size of one read request [4MiB].")] = None,

@@ -33,7 +33,9 @@ def validate(
     model: Annotated[list[str] | None, typer.Option(metavar="NAME=MODEL", help="What a model's name means.")] = None,
     kind: Annotated[list[str] | None, typer.Option(help="Only runs of this kind: in_ram, flash_bound …")] = None,
     host: Annotated[Path | None, typer.Option(help="Device file of this machine: measure it against a --grid.")] = None,
-    grid: Annotated[str, typer.Option(help="Runs to make with --host: standard (about 120) or quick.")] = "standard",
+    grid: Annotated[
+        str | None, typer.Option(help="Runs to make with --host: standard (about 120) or quick [standard].")
+    ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where a grid keeps its models [the cache].")] = None,
     save_runs: Annotated[Path | None, typer.Option(help="Write the runs of a grid, for --runs.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -54,13 +56,17 @@ def validate(
             "neither --runs nor --host" if host is None else "both --runs and --host",
             "for example --runs runs.csv (docs/measurements.md has the formats) or --host host.toml",
         )
+    _refuse_idle(
+        {"--device": device, "--model": model, "--kind": kind} if host else
+        {"--grid": grid, "--folder": folder, "--save-runs": save_runs}, "--host" if host else "--runs"
+    )  # fmt: skip
     if fail_above is not None and not fail_above >= 0:
         raise UsageError(f"--fail-above {fail_above}", "write a share, for example 0.15")
     check_output(None if report is None else str(report), needs="plotly")
     check_output(None if markdown is None else str(markdown))
     check_output(None if save_runs is None else str(save_runs))
     if host is not None:
-        result, about = _on_host(host, grid, folder, save_runs, markdown)
+        result, about = _on_host(host, grid or "standard", folder, save_runs, markdown)
     else:
         result, about = _of_files(runs or [], device, model, kind, markdown)
     _write_pages(result, report, markdown, about)
@@ -69,6 +75,13 @@ def validate(
     else:
         print(describe(result))
     _judge(result.summary, fail_above)
+
+
+def _refuse_idle(options: dict[str, object], beside: str) -> None:
+    """Refuse what would be ignored in silence."""
+    for option, value in options.items():
+        if value:
+            raise UsageError(f"{option} means nothing beside {beside}", "leave it out")
 
 
 def _renaming(text: str) -> tuple[str, str]:
@@ -107,14 +120,17 @@ def _on_host(
     host: Path, name: str, folder: Path | None, save_runs: Path | None, markdown: Path | None
 ) -> tuple[Validation, About]:
     """Runs that are predicted and then made here."""
+    from simio import catalog
     from simio.importers.simio_run import to_text
     from simio.paths import cache_dir
     from simio.profiling.host import cpu_name
     from simio.report.validation_markdown import about_grid
     from simio.validate import validate as run
+    from simio.validate.compare import scenario_of
     from simio.validate.grid import answers, cases, containers, grid_named, measure
 
     chosen = grid_named(name)
+    catalog.load(str(host))
     with progress("making models", in_bytes=False) as reporter:
         models = containers(chosen, folder or cache_dir() / "grid", reporter)
     with progress("predicting", in_bytes=False) as reporter:
@@ -125,9 +141,13 @@ def _on_host(
             measured.append(one)
             if save_runs is not None:
                 write_whole(save_runs, to_text(measured))
-    result = run(measured, answered=answers(planned))
+    foretold = answers(planned)
+    if any(scenario_of(one.known, str(host), one.model) not in foretold for one in measured):
+        raise RuntimeError("a run asks another question than was answered before it")
+    result = run(measured, answered=foretold)
     command = f"simio validate --host {host.name} --grid {name} --markdown {markdown}"
-    return result, about_grid(cpu_name(), host.name, command)
+    is_enforced = all(one.counters.get("is_enforced") for one in measured)
+    return result, about_grid(cpu_name(), host.name, name, [100 * s for s in chosen.ram_shares], is_enforced, command)
 
 
 def _write_pages(result: Validation, report: Path | None, markdown: Path | None, about: About) -> None:

@@ -53,14 +53,20 @@ def about_published(names: Sequence[str], command: str) -> About:
     return About(f"Runs of {', '.join(names)}", tuple(_RELATION), command)
 
 
-def about_grid(cpu: str, device_file: str, command: str) -> About:
+def about_grid(
+    cpu: str, device_file: str, grid: str, ram_percent: Sequence[float], is_enforced: bool, command: str
+) -> About:
     """A section on runs that were predicted and then made on one machine."""
+    shares = ", ".join(f"{percent:g}" for percent in ram_percent)
+    held = "held by a memory cgroup" if is_enforced else "accounted, not enforced"
     text = (
-        f"Real runs of `simio run` on this machine ({cpu}), each in a process of its own, all predicted from",
-        f"{device_file} (made by `simio calibrate host`) before the first was started. Generated weights: INT8 with",
-        "one scale per tensor, and BF16; RAM 40, 70 and 140 % of the weights, held by a memory cgroup; O_DIRECT reads.",
+        f"Real runs of `simio run` on this machine ({cpu}), each in a process of its own, all predicted from the",
+        f"device file {device_file} before the first was started. Generated weights: INT8 with one scale per tensor,",
+        f"and BF16 (which LZ4 does not shrink: those runs repeat the raw ones); RAM {shares} % of the weights,",
+        f"{held}. One compute thread, one decompression worker. A paced disk is easy to predict, a free one shows",
+        "what is not known: read the parts, not the sum.",
     )
-    return About("Real runs on one machine", text, command, lists_runs=True)
+    return About(f"Real runs on one machine, grid {grid}", text, command, lists_runs=True)
 
 
 def render(validation: Validation, parts: Mapping[str, Validation], about: About) -> str:

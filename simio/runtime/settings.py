@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 from simio.errors import UsageError
 from simio.plan.build import PREFETCH_DEPTH, READ_BYTES
 from simio.plan.layout import ALIGN_BYTES
 from simio.profiling.host import n_usable_cpus
+from simio.profiling.host_memory import memory_bytes
 from simio.records.codec_profile import CodecProfile
 from simio.records.scenario import MMAP_ONLY, Scenario
 
-#: Reads in flight unless asked for: the depth beyond which few disks gain with reads of megabytes.
+#: Reads in flight unless asked for: of the storage curves in devices/, those with reads of 1 MiB and more gain little
+#: beyond two of them.
 QUEUE_DEPTH = 2
 
 
@@ -31,6 +32,9 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
         "codec": profile.codec, "chunk_bytes": profile.chunk_bytes, "kv_bytes_per_value": 2.0, "top_k": experts or None,
     })  # fmt: skip
     cores = n_usable_cpus()
+    for name in ("n_threads", "n_workers"):
+        if (getattr(asked, name) or 0) > cores:
+            raise UsageError(f"{name} is {getattr(asked, name)}, but there are {cores} cores", "give fewer")
     n_workers = asked.n_workers or max(1, cores // 2)
     spare = cores - n_workers if profile.codec != "raw" else cores
     return replace(
@@ -38,7 +42,7 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
         runtime="stream",
         codec=profile.codec,
         chunk_bytes=profile.chunk_bytes,
-        ram_bytes=asked.ram_bytes or available_bytes(),
+        ram_bytes=asked.ram_bytes or memory_bytes()[1],
         n_threads=asked.n_threads or max(1, spare),
         n_workers=n_workers,
         queue_depth=asked.queue_depth or QUEUE_DEPTH,
@@ -54,13 +58,3 @@ def _check_given(asked: Scenario, given: dict[str, object]) -> None:
     for name, value in given.items():
         if getattr(asked, name) not in (None, value):
             raise UsageError(f"{name} is {getattr(asked, name)}, but of this container {value}", "leave it out")
-
-
-def available_bytes() -> int:
-    """RAM that programs can still take (``MemAvailable`` of proc(5)). [bytes]"""
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        for line in meminfo.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    raise UsageError("how much RAM is free is not known here", "give --ram")

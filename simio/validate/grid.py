@@ -66,6 +66,7 @@ def grid_named(name: str) -> Grid:
 
 def containers(grid: Grid, folder: Path, progress: Progress | None = None) -> list[Path]:
     """The models of the grid, generated and packed with each codec below ``folder``; those that are there are kept."""
+    folder = folder.absolute()  # a run's model is known by its whole path
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for done, (name, codec) in enumerate(product(MODELS, grid.codecs), start=1):

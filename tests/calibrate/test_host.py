@@ -13,11 +13,12 @@ from command_line import simio
 from simio import catalog
 from simio.calibrate import decompression, host, host_table, kernels, machine
 from simio.calibrate.document import write
-from simio.calibrate.machine import CoreGroup, core_groups, memory_bytes, parse_meminfo
+from simio.calibrate.machine import CoreGroup, core_groups
 from simio.calibrate.quantities import FASTER, SLOWER
 from simio.calibrate.scratch_file import NAME
 from simio.errors import DeviceFileError, UsageError, WriteError
 from simio.predict import predict
+from simio.profiling.host_memory import memory_bytes, parse_meminfo
 from simio.records.scenario import Scenario
 from simio.records.weight_types import GEMV_CLASSES
 from simio.units import MIB

@@ -141,9 +141,17 @@ def test_a_model_that_is_no_decoder_cannot_be_run_and_says_which_can(tmp_path):
 
 
 def test_settings_far_beyond_the_machine_still_give_the_tokens(path):
-    many = ("--threads", "300", "--workers", "300", "--queue-depth", "300", "--prefetch", "5000", "--read-size", "1TB")
+    many = ("--queue-depth", "300", "--prefetch", "5000", "--read-size", "1TB")
     shown = simio("run", path, "--prompt", "1 5 9", "--tokens", "5", "--json", "--pin", "0%", "--ram", "1GB", *many)
     assert tuple(shown.json["tokens"]) == expected("q4_k")
+
+
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+def test_more_threads_than_cores_are_refused(path, option):
+    shown = simio("run", path, option, "3000")
+    assert shown.code == 2
+    assert option in shown.err
+    assert "cores" in shown.err
 
 
 def test_a_damaged_container_is_told_of_by_the_command(path, tmp_path, capfd):

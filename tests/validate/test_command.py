@@ -134,3 +134,21 @@ def test_the_markdown_page_names_the_command_that_writes_it(runs, tmp_path):
     assert f"`simio validate --runs {runs} --kind small --markdown {page}`" in text
     assert "strictly held out" in text
     assert "| pixel8 | 2 |" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--host", "nofile.toml", "--grid", "quick"), "nofile"),
+        (("--host", "host-epyc-zen3", "--grid", "nosuch"), "nosuch"),
+        (("--host", "host-epyc-zen3", "--device", "pixel8"), "--device means nothing"),
+        (("--runs", "RUNS", "--grid", "quick"), "--grid means nothing"),
+    ],
+)
+def test_a_grid_is_refused_before_anything_is_made(words, says, runs, tmp_path):
+    folder = tmp_path / "grid"
+    options = ("--folder", folder) if "--host" in words and "--device" not in words else ()
+    result = simio("validate", *(str(runs) if word == "RUNS" else word for word in words), *options)
+    assert says in result.err
+    assert "Traceback" not in result.err
+    assert not folder.exists()
