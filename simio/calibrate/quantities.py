@@ -22,8 +22,8 @@ _DIGITS = 4
 ASSUMED = 0.4
 
 
-#: A run lasts longer than a round and may come an hour later, when neighbours weigh on caches, memory and disk: rates
-#: were up to 15 % lower and 5 % higher then. Eight calibrations and 180 runs within two hours on one virtual machine.
+#: A run lasts longer than a round and comes later, when neighbours may weigh on caches, memory and disk. Chosen by eye
+#: on one virtual machine, from calibrations and runs within two hours; a stale calibration can be farther off.
 SLOWER, FASTER = 0.85, 1.05
 
 

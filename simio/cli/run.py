@@ -16,7 +16,7 @@ from simio.units import format_bytes, format_s
 
 if TYPE_CHECKING:
     from simio.records.scenario import Scenario
-    from simio.runtime.supervising import Report
+    from simio.runtime.running import Ran
 
 _Text = str | None
 _Count = int | None
@@ -114,7 +114,7 @@ def _limited(scenario: Scenario, device: str | None) -> Scenario:
     )
 
 
-def _check(container: Path, prompt: list[int], report: Report) -> None:
+def _check(container: Path, prompt: list[int], report: Ran) -> None:
     from simio.runtime.running import reference
 
     expected = reference(container, prompt, len(report.tokens))
@@ -125,7 +125,7 @@ def _check(container: Path, prompt: list[int], report: Report) -> None:
         )
 
 
-def describe(report: Report, text: str) -> str:
+def describe(report: Ran, text: str) -> str:
     """The run as text."""
     m, scenario = report.measurement, report.scenario
     mean_s = m.mean_token_s or 0.0

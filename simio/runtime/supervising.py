@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from simio import errors
@@ -15,22 +14,11 @@ from simio.errors import InfeasibleError, SimioError, UsageError
 from simio.records.measurement import Measurement
 from simio.records.scenario import Scenario
 from simio.runtime.memory_limit import remove_group
-from simio.runtime.running import Progress
+from simio.runtime.running import Progress, Ran
 from simio.units import format_bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What a run left behind. ``limit_note`` says how the RAM budget was held, ``storage_note`` how it was read."""
-
-    scenario: Scenario  # nothing left open
-    tokens: tuple[int, ...]
-    measurement: Measurement
-    limit_note: str
-    storage_note: str
-
-
-def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None = None) -> Report:
+def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None = None) -> Ran:
     """``simio.runtime.running.run`` in a child process; errors as of it.
 
     Raises ``InfeasibleError`` when the child was killed for taking more than its memory limit.
@@ -50,7 +38,7 @@ def run_apart(asked: Scenario, prompt: Sequence[int], progress: Progress | None 
         raise _died(child.returncode, asked)
     if "error" in answer:
         raise _error(*answer["error"])
-    return Report(
+    return Ran(
         Scenario.from_json(answer["scenario"]),
         tuple(answer["tokens"]),
         Measurement.from_json(answer["measurement"]),
