@@ -10,6 +10,8 @@ from simio.errors import UnknownNameError, UsageError
 
 RUNTIMES = ("auto", "resident", "mmap", "stream")
 CACHE_FORMS = ("raw", "compressed")
+#: Read into buffers of the app's own; mapped and left to the page cache; mapped and read once beforehand.
+DENSE_WEIGHTS = ("anon", "mmap", "warm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,14 @@ class Scenario:
     read_limit_bytes_per_s: float | None = None  # storage throttled to this rate, as a blkio cgroup does
     read_ahead_bytes: int | None = None  # kernel read-ahead under `mmap` (read_ahead_kb); default: the device's
     top_k: int | None = None  # experts per token; default: the model's
+    routing: str | None = None  # file of a routing trace to replay; default: seeded draws
+    expert_overlap: bool | None = None  # experts are multiplied as their slices arrive; default: yes with a cache
+    expert_prefetch: int | None = None  # per layer, experts of the last token read again ahead of the router; default 0
+    speculative_gate: bool | None = None  # the router of the next layer is guessed early and its guesses read
+    drop_cold: float | None = None  # share of the router's weight below which experts not in RAM are left out
+    dense_weights: str | None = None  # where a streamed mixture keeps the rest, one of DENSE_WEIGHTS; default anon
+    entry_temperature_c: float | None = None  # of the CPU when the run starts; default: cool
+    sustained_s: float | None = None  # predict a run that comes after this long a load; default: none before
     seed: int = 0
     draws: int = 200  # Monte Carlo draws behind the interval
 
@@ -53,6 +63,8 @@ class Scenario:
             raise UnknownNameError("runtime", self.runtime, RUNTIMES)
         if self.cache_form is not None and self.cache_form not in CACHE_FORMS:
             raise UnknownNameError("cache form", self.cache_form, CACHE_FORMS)
+        if self.dense_weights is not None and self.dense_weights not in DENSE_WEIGHTS:
+            raise UnknownNameError("way to keep dense weights", self.dense_weights, DENSE_WEIGHTS)
         if self.pinned_fraction is not None and not 0 <= self.pinned_fraction <= 1:
             raise UsageError(f"pinned_fraction is {self.pinned_fraction}", "give a share between 0 and 1")
         if self.pinned_fraction is not None and self.pinned_bytes is not None:
@@ -101,7 +113,8 @@ _LEAST = {
     "kv_bytes_per_value": 0.0625,
     "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
     "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "read_limit_bytes_per_s": 1.0,
-    "read_ahead_bytes": 4096, "top_k": 1, "seed": 0, "draws": 0,
+    "read_ahead_bytes": 4096, "top_k": 1, "seed": 0, "draws": 0, "expert_prefetch": 0, "drop_cold": 0.0,
+    "entry_temperature_c": -40.0, "sustained_s": 0.0,
 }  # fmt: skip
 
 #: Beyond these a run means nothing and would not end.
@@ -109,12 +122,16 @@ _MOST_BYTES = 1 << 50
 _MOST = {
     "prompt_tokens": 10**6, "batch_tokens": 10**6, "n_tokens": 10**6, "context_tokens": 10**8, "n_threads": 10**4,
     "kv_bytes_per_value": 16, "n_workers": 10**4, "queue_depth": 10**4, "prefetch_depth": 10**4, "top_k": 10**4,
-    "seed": 1 << 63, "draws": 10**5,
+    "seed": 1 << 63, "draws": 10**5, "expert_prefetch": 10**4, "drop_cold": 1.0, "entry_temperature_c": 150.0,
+    "sustained_s": 10**7,
 }  # fmt: skip
 
 #: Choices that only explicit reads have; asking for one asks for the runtime ``stream``.
 STREAM_ONLY = ("prefetch_depth", "staging_bytes", "pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes",
-               "cache_form")  # fmt: skip
+               "cache_form", "expert_overlap", "expert_prefetch", "speculative_gate", "drop_cold",
+               "dense_weights")  # fmt: skip
+#: Choices that only a mixture of experts has.
+MOE_ONLY = ("top_k", "routing", "expert_overlap", "expert_prefetch", "speculative_gate", "drop_cold", "dense_weights")
 #: Choices that only a mapped file has.
 MMAP_ONLY = ("read_ahead_bytes",)
 #: Choices that mean nothing to a mapped file.
@@ -123,6 +140,8 @@ NOT_MMAP = (*STREAM_ONLY, "queue_depth", "read_bytes", "n_workers")
 
 def _fits(value: Any, annotation: str) -> bool:
     if isinstance(value, bool):
+        return annotation.startswith("bool")
+    if annotation.startswith("bool"):
         return False
     if "float" in annotation:
         return isinstance(value, (int, float))
