@@ -15,7 +15,7 @@ def time_plan(plan: Plan, rates: Rates) -> TimedPlan:
     fetches: list[Fetch] = []
     for one_pass in plan.passes:
         for step in one_pass.steps:
-            compute.append(compute_s(step, rates) if step.weight_bytes else 0.0)
+            compute.append(compute_s(step, rates))
             router_back.append(step.router_back)
             fetches.extend(step.fetches)
             step_fetch.append(len(fetches))

@@ -24,6 +24,7 @@ _SIZE = {"B": 1, "kB": KB, "MB": MB, "GB": GB, "TB": 1000**4, "KiB": KIB, "MiB":
 _UNITS: dict[str, tuple[str, float, float]] = {
     **{u: ("bytes", float(f), 1.0) for u, f in _SIZE.items()},
     **{f"{u}/s": ("bytes_per_s", float(f), 1.0) for u, f in _SIZE.items()},
+    "min": ("s", 60.0, 1.0),
     "s": ("s", 1.0, 1.0),
     "ms": ("s", 1.0, 1e3),
     "us": ("s", 1.0, 1e6),

@@ -14,7 +14,7 @@ from typing import Any
 from simio import registry
 from simio.catalog.reader import Problem, Reader
 from simio.errors import DeviceFileError
-from simio.records.device import Cluster, Cpu, Device, Memory, Quantity, ReadPoint, Storage
+from simio.records.device import Cluster, Cpu, Device, Memory, Quantity, ReadPoint, Storage, Thermal
 from simio.records.weight_types import GEMV_CLASSES
 
 SCHEMA = 1
@@ -47,7 +47,12 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
     """
     reader = Reader()
     reader.read_sources(reader.table(top, "", "sources"))
-    reader.keys(top, "", ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"), ("aliases",))
+    reader.keys(
+        top,
+        "",
+        ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"),
+        ("aliases", "thermal", "run_spread"),
+    )
     if top.get("schema", SCHEMA) != SCHEMA:
         reader.problem("schema", f"is {top['schema']!r}, this version reads {SCHEMA}")
     device = Device(
@@ -59,6 +64,8 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
         memory=_memory(reader, reader.table(top, "", "memory")),
         sources=tuple(reader.sources.values()),
         aliases=_aliases(reader, top),
+        thermal=_thermal(reader, reader.table(top, "", "thermal")) if "thermal" in top else None,
+        run_spread=reader.quantity(top, "", "run_spread", "1") if "run_spread" in top else None,
     )
     reader.unused_sources()
     return device, reader.problems
@@ -105,11 +112,13 @@ def _storage(reader: Reader, table: dict[str, Any]) -> Storage:
         read_ahead_bytes=reader.quantity(table, "storage", "read_ahead", "bytes"),
         fault_overhead=reader.quantity(table, "storage", "fault_overhead", "s"),
         best_queue_depth=reader.count(table, "storage", "best_queue_depth"),
-        folio_bytes=reader.quantity(table, "storage", "folio", "bytes") if "folio" in table else None,
-        fault_bandwidth=(
-            reader.quantity(table, "storage", "fault_bandwidth", "bytes_per_s") if "fault_bandwidth" in table else None
-        ),
+        folio_bytes=_optional(reader, table, "storage", "folio", "bytes"),
+        fault_bandwidth=_optional(reader, table, "storage", "fault_bandwidth", "bytes_per_s"),
     )
+
+
+def _optional(reader: Reader, table: dict[str, Any], where: str, key: str, dimension: str) -> Quantity | None:
+    return reader.quantity(table, where, key, dimension) if key in table else None
 
 
 def _point(reader: Reader, where: str, entry: dict[str, Any]) -> ReadPoint:
@@ -133,7 +142,7 @@ def _no_twins(reader: Reader, curve: tuple[ReadPoint, ...]) -> None:
 
 def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
     known = ("default_threads", "layer_overhead", "clusters", "gemv", "prefill", "decompress")
-    reader.keys(table, "cpu", known, ("parallel_efficiency", "thread_efficiency"))
+    reader.keys(table, "cpu", known, ("parallel_efficiency", "thread_efficiency", "handover"))
     clusters = tuple(_cluster(reader, where, entry) for where, entry in reader.tables(table, "cpu", "clusters"))
     speeds = [cluster.relative_speed.value for cluster in clusters]
     if speeds and not reader.problems and (speeds[0] != 1 or speeds != sorted(speeds, reverse=True)):
@@ -153,6 +162,7 @@ def _cpu(reader: Reader, table: dict[str, Any]) -> Cpu:
         layer_overhead=reader.quantity(table, "cpu", "layer_overhead", "s"),
         parallel_efficiency=_efficiency(reader, table, "parallel_efficiency"),
         thread_efficiency=_efficiency(reader, table, "thread_efficiency"),
+        handover=_optional(reader, table, "cpu", "handover", "s"),
     )
     n_cores = sum(cluster.n_cores for cluster in clusters)
     if not reader.problems and cpu.default_threads > n_cores:
@@ -191,12 +201,27 @@ def _other_codecs(rates: dict[str, Any]) -> list[str]:
 
 
 def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
-    reader.keys(table, "memory", ("total", "usable", "read_bandwidth"))
+    reader.keys(table, "memory", ("total", "usable", "read_bandwidth"), ("reserve", "commit_bandwidth", "swap_fault"))
     memory = Memory(
         total=reader.quantity(table, "memory", "total", "bytes"),
         usable=reader.quantity(table, "memory", "usable", "bytes"),
         read_bandwidth=reader.quantity(table, "memory", "read_bandwidth", "bytes_per_s"),
+        reserve=_optional(reader, table, "memory", "reserve", "bytes"),
+        commit_bandwidth=_optional(reader, table, "memory", "commit_bandwidth", "bytes_per_s"),
+        swap_fault=_optional(reader, table, "memory", "swap_fault", "s"),
     )
     if not reader.problems and memory.usable.value >= memory.total.value:
         reader.problem("memory.usable", "is not less than memory.total", "usable is what one app gets")
     return memory
+
+
+def _thermal(reader: Reader, table: dict[str, Any]) -> Thermal:
+    dimensions = {"time_constant": "s", "cpu_share": "1", "storage_share": "1", "cool": "degc", "hot": "degc"}
+    reader.keys(table, "thermal", dimensions)
+    found = Thermal(**{key: reader.quantity(table, "thermal", key, unit) for key, unit in dimensions.items()})
+    for key in ("cpu_share", "storage_share"):
+        if getattr(found, key).high > 1 and not reader.problems:
+            reader.problem(f"thermal.{key}", "reaches above 1", "it is the rate when hot ÷ the rate when cool")
+    if not reader.problems and found.hot.value <= found.cool.value:
+        reader.problem("thermal.hot", "is not above thermal.cool")
+    return found

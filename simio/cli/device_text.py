@@ -37,24 +37,31 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
         for key, quantity in getattr(device.cpu, table).items():
             yield f"cpu.{table}.{key}", quantity
     yield "cpu.layer_overhead", device.cpu.layer_overhead
-    if device.cpu.parallel_efficiency:
-        yield "cpu.parallel_efficiency", device.cpu.parallel_efficiency
-    if device.cpu.thread_efficiency:
-        yield "cpu.thread_efficiency", device.cpu.thread_efficiency
+    yield from _given("cpu", device.cpu, ("parallel_efficiency", "thread_efficiency", "handover"))
     yield "memory.total", device.memory.total
     yield "memory.usable", device.memory.usable
     yield "memory.read_bandwidth", device.memory.read_bandwidth
+    yield from _given("memory", device.memory, ("reserve", "commit_bandwidth", "swap_fault"))
+    if device.thermal:
+        yield from _given("thermal", device.thermal, ("time_constant", "cpu_share", "storage_share", "cool", "hot"))
+    if device.run_spread:
+        yield "run_spread", device.run_spread
+
+
+def _given(table: str, record: object, names: tuple[str, ...]) -> Iterator[tuple[str, Quantity]]:
+    """Those of the numbers ``names`` that the device file gives."""
+    for name in names:
+        if (quantity := getattr(record, name)) is not None:
+            yield f"{table}.{name}", quantity
 
 
 def _number(value: float, unit: str) -> str:
-    if unit == "bytes":
-        return format_bytes(value)
-    if unit == "bytes_per_s":
-        return format_bytes(value) + "/s"
-    if unit == "s":
-        return format_s(value)
-    if unit == "flop_per_s":
-        return f"{value / 1e9:.3g} Gflop/s"
-    if unit == "hz":
-        return f"{value / 1e9:.3g} GHz"
-    return f"{value:.3g}"
+    shown = {
+        "bytes": lambda: format_bytes(value),
+        "bytes_per_s": lambda: format_bytes(value) + "/s",
+        "s": lambda: format_s(value),
+        "flop_per_s": lambda: f"{value / 1e9:.3g} Gflop/s",
+        "hz": lambda: f"{value / 1e9:.3g} GHz",
+        "degc": lambda: f"{value:.3g} °C",
+    }
+    return shown[unit]() if unit in shown else f"{value:.3g}"

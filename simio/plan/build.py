@@ -15,6 +15,7 @@ from simio.cache.lru import Lru
 from simio.cache.mapped_pages import PAGE_BYTES, Kernel
 from simio.cache.none import NoCache
 from simio.errors import UsageError
+from simio.plan import expert_streaming
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, chosen, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
@@ -43,6 +44,7 @@ class Paging:
     folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
     flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
     rank: float | None = None  # which case of a bistable page cache, 0 reads least, 1 most; None: their mean
+    memory: expert_streaming.Memory = expert_streaming.ANY_MEMORY
 
 
 def is_bistable(plan: Plan) -> bool:
@@ -122,6 +124,9 @@ _TWO_LISTS = (
 
 
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+    if scenario.dense_weights is not None:
+        routing = _routing(scenario, layout)
+        return expert_streaming.stream(scenario, layout, architecture, paging.memory, _policy, routing)
     arranged = arrange(scenario, layout, architecture)
     passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load())
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
@@ -221,12 +226,8 @@ def _walk(
     load: list[tuple[Fetch, ...]],
 ) -> Passes:
     """Load, prefill in batches, decode token by token."""
-    n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
-    top_k = scenario.top_k or 0
-    routing: list[Routing] = [[] for _ in range(scenario.prompt_tokens + scenario.n_tokens)]
-    if n_expert_layers:
-        routing = draw_routing(n_expert_layers, layout.n_experts, top_k, len(routing), scenario.seed)
-    passes = Passes(layout, architecture, scenario.kv_bytes_per_value, top_k)
+    routing = _routing(scenario, layout)
+    passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     passes.load(load)
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
@@ -236,6 +237,15 @@ def _walk(
         position = scenario.prompt_tokens + token
         passes.decode(residency, position, routing[position])
     return passes
+
+
+def _routing(scenario: Scenario, layout: Layout) -> list[Routing]:
+    """The experts of every token, prompt first; nothing for a dense model."""
+    n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
+    n_tokens = scenario.prompt_tokens + scenario.n_tokens
+    if not n_expert_layers:
+        return [[] for _ in range(n_tokens)]
+    return draw_routing(n_expert_layers, layout.n_experts, scenario.top_k or 0, n_tokens, scenario.seed)
 
 
 def _plan(

@@ -67,6 +67,7 @@ class Passes:
     order: list[int] = field(default_factory=list)
     _seen: dict[tuple[object, ...], int] = field(default_factory=dict)
     _last_ids: list[int] = field(default_factory=list)
+    _dense: dict[tuple[object, ...], dict[int, Step]] = field(default_factory=dict)
     _settled: Decisions | None = None  # of every token to come: dense tokens whose last two scans hit alike
 
     def decode(self, residency: Residency, position: int, routing: Routing) -> None:
@@ -83,6 +84,21 @@ class Passes:
         if steps:
             self.order.append(len(self.passes))
             self.passes.append(Pass("load", steps))
+
+    def add(self, one: Pass) -> None:
+        """Append a pass made elsewhere."""
+        self.order.append(len(self.passes))
+        self.passes.append(one)
+
+    def dense_steps(self, kind: str, first: int, n_tokens: int, wants_token: bool) -> dict[int, Step]:
+        """The steps of the dense blocks that a token or batch walks through, by number of block, nothing to fetch."""
+        batch = _Batch(first, n_tokens, wants_token)
+        shape = (kind, first, n_tokens) if kind == "prefill" else (kind, batch.context)
+        if shape not in self._dense:
+            blocks = enumerate(self.layout.blocks)
+            wanted = [i for i, b in blocks if isinstance(b, Slab) and (wants_token or not b.is_head)]
+            self._dense[shape] = {i: self._steps(kind, i, (), batch, ())[0] for i in wanted}
+        return self._dense[shape]
 
     def _append(self, kind: str, residency: Residency, routing: Routing, batch: _Batch) -> None:
         rows, needs = self._settled or self._decide(residency, routing, batch)

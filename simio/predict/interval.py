@@ -49,7 +49,7 @@ REPEAT_SPREAD = 0.058
 N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat", "care")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,10 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
             if is_bistable(plan):
                 of_a_run = _some_tokens(latencies, drawn)
             else:
-                of_a_run = _mean_latency(latencies, weights) * np.exp(REPEAT * drawn["repeat"])
+                spread = resolved.device.run_spread
+                of_a_run = _mean_latency(latencies, weights) * np.exp(
+                    (spread.value if spread else REPEAT) * drawn["repeat"]
+                )
             speeds[members] = 1 / of_a_run
     ordered = np.sort(speeds * (point.tokens_per_s / nominal)).tolist()
     tail = round((1 - LEVEL) / 2 * (n - 1))
@@ -208,6 +211,7 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
         "core_speed": cores[min(plan.n_threads, len(cores)) - 1].relative_speed,
         "parallel": cpu.parallel_efficiency,
         "threads": cpu.thread_efficiency,
+        "care": cpu.handover,
     }
     drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)

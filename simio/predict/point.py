@@ -8,10 +8,19 @@ from itertools import pairwise
 from simio.analytic import recurrence
 from simio.cache.mapped_pages import PAGE_BYTES
 from simio.plan.build import Paging, build
+from simio.plan.expert_streaming import Memory
 from simio.predict.resolve import Resolved
 from simio.records.plan import Plan
 from simio.records.timed import TimedPlan
-from simio.service_times import Factors, Rates, fault_bandwidth, rates_of, read_bandwidth
+from simio.service_times import (
+    Factors,
+    Rates,
+    derated,
+    fault_bandwidth,
+    heat_state,
+    rates_of,
+    read_bandwidth,
+)
 from simio.timing import time_plan
 
 
@@ -49,9 +58,23 @@ class Point:
 
 
 def evaluate(resolved: Resolved) -> Point:
-    """Evaluate at the device file's values. Raises ``InfeasibleError`` when the scenario cannot run."""
+    """Evaluate at the device file's values, as hot as the device is half-way through the run.
+
+    Raises ``InfeasibleError`` when the scenario cannot run.
+    """
     plan = plan_of(resolved)
-    rates = rates_at(resolved, plan, Factors())
+    cool = _timed(resolved, plan, Factors())
+    thermal, scenario = resolved.device.thermal, resolved.scenario
+    if thermal is None:
+        return cool
+    loaded_s = (scenario.sustained_s or 0.0) + cool.pass_end_s[-1] / 2
+    state = heat_state(thermal, scenario.entry_temperature_c, loaded_s)
+    cpu, storage = derated(thermal.cpu_share, state), derated(thermal.storage_share, state)
+    return _timed(resolved, plan, Factors(storage=storage, gemv=cpu, prefill=cpu, decompress=cpu))
+
+
+def _timed(resolved: Resolved, plan: Plan, factors: Factors) -> Point:
+    rates = rates_at(resolved, plan, factors)
     timed = time_plan(plan, rates)
     return Point(plan, rates, timed, recurrence.run(timed).pass_end_s)
 
@@ -77,5 +100,7 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = 
     folio = round(storage.folio_bytes.value) if storage.folio_bytes else PAGE_BYTES
     rate = min(read_bandwidth(storage, window, 1, sequential=True), fault_bandwidth(storage))
     rate = min(rate, scenario.read_limit_bytes_per_s or rate)
-    paging = Paging(window, folio, round(FLUSH_S * rate), rank)
+    memory = resolved.device.memory
+    reserve = round(memory.reserve.value) if memory.reserve else 0
+    paging = Paging(window, folio, round(FLUSH_S * rate), rank, Memory(reserve, round(memory.total.value)))
     return build(scenario, resolved.layout, resolved.profile.model.architecture, paging)

@@ -16,7 +16,7 @@ from simio.profiling import profile_file
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.model import Model
-from simio.records.scenario import MMAP_ONLY, NOT_MMAP, STREAM_ONLY, Scenario
+from simio.records.scenario import MMAP_ONLY, MOE_ONLY, NOT_MMAP, STREAM_ONLY, Scenario
 from simio.service_times import n_cores
 from simio.units import MIB
 
@@ -57,13 +57,14 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
     if scenario.runtime == "auto" and profile.basis == "packed":
         scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
     _check(scenario, device, layout)
+    scenario = _streamed_experts(scenario, profile, layout)
     cores = n_cores(device.cpu)
     n_threads = scenario.n_threads or device.cpu.default_threads
     chosen = replace(
         scenario,
         codec=profile.codec,
         chunk_bytes=profile.chunk_bytes,
-        ram_bytes=scenario.ram_bytes or round(device.memory.usable.value),
+        ram_bytes=scenario.ram_bytes or _usable_bytes(scenario, device),
         n_threads=n_threads,
         n_workers=scenario.n_workers or max(1, cores - n_threads, cores // 2),
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
@@ -77,6 +78,41 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
     return Resolved(chosen, device, profile, layout, relative_rate(profile))
 
 
+def _usable_bytes(scenario: Scenario, device: Device) -> int:
+    """What an app gets: the device's usable RAM, or more where more was free at the start.
+
+    Less does not count: the system takes memory from other apps when it is asked for. On a OnePlus 15R a run that
+    started with 5.0 GB available was as fast as one with 6.3 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit
+    2d4f2b1, 2026-07-12-pr23 qwen_base and qwen_pf2).
+    """
+    return max(round(device.memory.usable.value), scenario.available_bytes or 0)
+
+
+#: Choices of a runtime that pins and stages whole requests, as `simio run` does.
+_AS_SIMIO_RUN = ("pinned_bytes", "pinned_fraction", "staging_bytes", "prefetch_depth", "cache_form")
+
+
+def _streamed_experts(scenario: Scenario, profile: CodecProfile, layout: Layout) -> Scenario:
+    """Complete the choices of a mixture whose experts are streamed slice by slice: asked for, or nothing else was."""
+    asked = [n for n in MOE_ONLY if n not in ("top_k", "routing") and getattr(scenario, n) is not None]
+    ours = [n for n in _AS_SIMIO_RUN if getattr(scenario, n) is not None]
+    plain = scenario.runtime == "stream" and layout.n_experts and profile.codec == "raw" and profile.basis != "packed"
+    if not asked and (ours or not plain):
+        return scenario
+    if profile.codec != "raw":
+        raise UsageError(f"{asked[0]} is not predicted with the codec {profile.codec}", "use --codec raw")
+    if ours:
+        raise UsageError(f"{ours[0]} means nothing beside {asked[0]}", "leave one of them out")
+    caches = scenario.cache_policy != "none" and scenario.cache_bytes != 0
+    return replace(
+        scenario,
+        runtime="stream",
+        dense_weights=scenario.dense_weights or "anon",
+        expert_overlap=caches if scenario.expert_overlap is None else scenario.expert_overlap,
+        cache_policy=(scenario.cache_policy or "lru") if caches else "none",
+    )
+
+
 def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
     """Refuse what would be ignored in silence."""
     idle = {"mmap": NOT_MMAP, "resident": (*STREAM_ONLY, *MMAP_ONLY), "stream": MMAP_ONLY}.get(scenario.runtime, ())
@@ -84,6 +120,13 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         if getattr(scenario, name) is not None:
             other = "mmap" if name in MMAP_ONLY else "stream"
             raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", f"use --runtime {other}")
+    for name in ("entry_temperature_c", "sustained_s"):
+        if getattr(scenario, name) is not None and device.thermal is None:
+            hint = "leave it out, or add a [thermal] table to the device file"
+            raise UsageError(f"{name} is given, but how {device.name} behaves when hot is not known", hint)
+    for name in MOE_ONLY:
+        if name != "top_k" and getattr(scenario, name) is not None and not layout.n_experts:
+            raise UsageError(f"{name} is given, but the model has no routed experts", "leave it out")
     cores = n_cores(device.cpu)
     for name in ("n_threads", "n_workers"):
         if (getattr(scenario, name) or 0) > cores:

@@ -76,6 +76,7 @@ class Cpu:
     layer_overhead: Quantity  # synchronisation and dispatch per layer [s]
     parallel_efficiency: Quantity | None = None  # rate of a core with all cores busy ÷ alone; None: 1
     thread_efficiency: Quantity | None = None  # of a compute thread when all share every matrix ÷ alone; None: 1
+    handover: Quantity | None = None  # waking threads that wait for a slice of an expert [s]; None: nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,23 @@ class Memory:
     total: Quantity
     usable: Quantity
     read_bandwidth: Quantity  # all the threads of a GEMV together
+    reserve: Quantity | None = None  # what the runtime and the system keep of the RAM available at launch [bytes]
+    commit_bandwidth: Quantity | None = None  # a weight cache letting pages go and filling new ones; None: free
+    swap_fault: Quantity | None = None  # bringing one swapped page (zram) back [s]; None: swapping is not predicted
+
+
+@dataclass(frozen=True, slots=True)
+class Thermal:
+    """What sustained load does. Shares are of the cool rate, reached exponentially with ``time_constant``.
+
+    ``cool`` and ``hot`` are CPU temperatures: a run that starts at ``hot`` starts derated. [°C]
+    """
+
+    time_constant: Quantity  # [s]
+    cpu_share: Quantity
+    storage_share: Quantity
+    cool: Quantity
+    hot: Quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,3 +117,5 @@ class Device:
     memory: Memory
     sources: tuple[Source, ...]
     aliases: tuple[str, ...] = field(default=())
+    thermal: Thermal | None = None  # None: heat is not predicted
+    run_spread: Quantity | None = None  # standard deviation of ln(time of a run) that no rate explains; None: small

@@ -43,6 +43,20 @@ class Step:
     overheads: int
     router_back: int
     fetches: tuple[Fetch, ...]
+    care: Care | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Care:
+    """What a streamed mixture costs the cores besides arithmetic.
+
+    ``commit_bytes`` of a weight cache make room and are filled anew, ``swap_bytes`` come back from swap page by page,
+    and ``handovers`` times all threads wait for a slice and are woken.
+    """
+
+    commit_bytes: int = 0
+    swap_bytes: int = 0
+    handovers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +100,7 @@ class Plan:
     request_bytes: int  # nominal size of one read
     ram: RamUse
     notes: tuple[str, ...] = ()
+    cache_hit_ratio: float | None = None  # of experts looked up in the weight cache, prompt included; None: not counted
 
     @property
     def decompresses(self) -> bool:

@@ -26,6 +26,7 @@ class Scenario:
     runtime: str = "auto"  # one of RUNTIMES
     codec: str | None = None  # default: a stored profile's, else raw
     ram_bytes: int | None = None  # what the app may use; default: the device's usable RAM
+    available_bytes: int | None = None  # RAM found free at the start (MemAvailable); more may be taken from other apps
     prompt_tokens: int = 128
     batch_tokens: int = 512  # prompt tokens per prefill pass (llama.cpp's n_ubatch)
     n_tokens: int = 64  # generated tokens
@@ -114,7 +115,7 @@ _LEAST = {
     "n_threads": 1, "n_workers": 1, "queue_depth": 1, "read_bytes": 4096, "chunk_bytes": 4096, "prefetch_depth": 0,
     "staging_bytes": 1, "pinned_bytes": 0, "cache_bytes": 0, "read_limit_bytes_per_s": 1.0,
     "read_ahead_bytes": 4096, "top_k": 1, "seed": 0, "draws": 0, "expert_prefetch": 0, "drop_cold": 0.0,
-    "entry_temperature_c": -40.0, "sustained_s": 0.0,
+    "available_bytes": 1, "entry_temperature_c": -40.0, "sustained_s": 0.0,
 }  # fmt: skip
 
 #: Beyond these a run means nothing and would not end.

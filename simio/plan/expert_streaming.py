@@ -1,0 +1,287 @@
+"""A mixture whose routed experts are read when the router has chosen them, and only those: the runtime ``stream``.
+
+Dense weights stay in RAM (read into buffers, or mapped); experts go through a weight cache, and what it does not hold
+is read slice by slice (a slice: one expert's share of one projection) by as many lanes as there are queue slots.
+
+Per layer: the dense slabs; *care* of the cache for what is about to come; then the experts, in one step when serial
+(all slices first, then all products), or projection by projection when they overlap: the gate projections are
+multiplied while the down projections are still being read. Reads follow that order.
+
+Memory pressure: when cache, dense weights and the rest exceed what is available, the kernel swaps out what has been
+idle longest. It is played as a second LRU, of what is left for the cache, over the same accesses: an expert the cache
+holds but this one has lost comes back page by page. So a cache past RAM pays for its hits, a cache that keeps idle
+experts (LFU) pays before one that does not, and dense weights are lost only when there is no room for them either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+from simio.cache.base import CachePolicy
+from simio.cache.lru import Lru
+from simio.errors import InfeasibleError
+from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
+from simio.plan.memory import buffer_bytes, kv_cache_bytes
+from simio.plan.passes import Passes, Routing
+from simio.plan.routing import union
+from simio.records.model import Architecture
+from simio.records.plan import Care, Fetch, Pass, Plan, RamUse, Step
+from simio.records.scenario import Scenario
+from simio.units import format_bytes
+
+#: Share of the experts missed by the cache that a guess of the router one layer early names; the rest of its guesses
+#: is read in vain. Two runs of Qwen3-30B-A3B on a OnePlus 15R halved their misses, from 23.5 to 11.9 % of the lookups,
+#: and read 380 MiB a token where 121 were missed (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
+#: 2026-07-12-pr23 qwen_sg).
+GUESSED = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What the device adds to the question of RAM. [bytes]"""
+
+    reserve: int  # kept by the runtime and the system of what is available
+    total: int  # of the device: anonymous memory beyond it gets the app killed
+
+
+#: Where the device does not matter: nothing is kept, nothing is too much.
+ANY_MEMORY = Memory(0, 1 << 62)
+
+
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """How the RAM is divided. ``room`` is what is left for the cache, negative when not even dense weights fit."""
+
+    dense: int
+    cache: int
+    kv_cache: int
+    buffers: int
+    room: int
+
+
+def divide(scenario: Scenario, layout: Layout, architecture: Architecture, memory: Memory) -> Shares:
+    """Share out the RAM. Without a size the cache gets what is free; one that is too large is played as pressure.
+
+    Raises ``InfeasibleError`` where the app would be killed: more memory than the device has.
+    """
+    kv, buffers = kv_cache_bytes(scenario, architecture), buffer_bytes(scenario, architecture)
+    dense = layout.dense_bytes + layout.looked_up_bytes
+    room = (scenario.ram_bytes or 0) - dense - kv - buffers - memory.reserve
+    if scenario.cache_policy == "none":
+        cache = 0
+    else:
+        cache = max(0, room) if scenario.cache_bytes is None else scenario.cache_bytes
+    cache = min(cache, layout.expert_bytes)
+    anonymous = cache + kv + buffers + (dense if scenario.dense_weights == "anon" else 0)
+    if anonymous > memory.total:
+        raise InfeasibleError(
+            f"the app needs {format_bytes(anonymous)} of its own memory, the device has {format_bytes(memory.total)}: "
+            "it is killed",
+            "use a smaller --cache-size",
+        )
+    return Shares(dense, cache, kv, buffers, room)
+
+
+@dataclass(slots=True)
+class Store:
+    """Where experts are: the weight cache, and what the kernel still has of it in RAM."""
+
+    cache: CachePolicy
+    in_ram: Lru | None  # None: all of the cache is
+
+    def use(self, key: tuple[int, int], n_bytes: int) -> tuple[bool, bool]:
+        """Touch an expert: whether the cache holds it, and whether that is (still) in RAM."""
+        resident = self.in_ram is None or self.in_ram.access(key, n_bytes)
+        hit = self.cache.access(key, n_bytes)
+        return hit, resident
+
+
+@dataclass(slots=True)
+class Need:
+    """What the experts of one layer need for one token or batch."""
+
+    n_experts: int
+    missing: int  # experts to read
+    commit_bytes: int
+    swap_bytes: int
+    guessed: int = 0  # experts read ahead of the router, in vain or not
+
+
+@dataclass(slots=True)
+class Walker:
+    """Builds the passes of a run, token by token."""
+
+    scenario: Scenario
+    layout: Layout
+    passes: Passes
+    store: Store
+    swapped_dense: float  # share of the dense weights that every token brings back
+    overlaps: bool
+    routing: list[Routing]
+    n_lookups: int = 0
+    n_hits: int = 0
+    _random: Random = field(default_factory=lambda: Random(0))
+    _last: list[tuple[int, ...]] = field(default_factory=list)
+    _slices: dict[tuple[int, int, int], tuple[Fetch, ...]] = field(default_factory=dict)
+
+    def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Pass:
+        """One batch of the prompt, or one decoded token."""
+        steps: list[Step] = []
+        chosen = iter(routing)
+        layer_number = 0
+        dense_steps = self.passes.dense_steps(kind, position, n_tokens, wants_token)
+        for index, block in enumerate(self.layout.blocks):
+            if isinstance(block, Slab):
+                if index in dense_steps:
+                    steps.append(self._dense(dense_steps[index]))
+                continue
+            experts = next(chosen)
+            need = self._need(index, block, experts, layer_number)
+            steps += self._experts(block, need, n_tokens if kind == "prefill" else 0, len(steps))
+            layer_number += 1
+        self._last = list(routing)
+        return Pass(kind, tuple(steps))
+
+    def _dense(self, step: Step) -> Step:
+        lost = round(self.swapped_dense * sum(n for _, n in step.weight_bytes))
+        if not lost:
+            return step
+        care = Care(swap_bytes=lost)
+        return Step(step.layer, step.label, step.weight_bytes, step.kv_bytes, step.flop, step.overheads, 0, (), care)
+
+    def _need(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> Need:
+        """Touch the experts of one layer in the order of the router, after those read on a guess."""
+        guessed = self._guess(index, layer, experts, number)
+        missing = swapped = 0
+        for expert in experts:
+            hit, resident = self.store.use((index, expert), layer.raw_bytes)
+            missing += not hit
+            self.n_hits += hit
+            swapped += hit and not resident
+        self.n_lookups += len(experts)
+        caches = self.scenario.cache_policy != "none"
+        commit = (missing + guessed) * layer.raw_bytes if caches else 0
+        return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
+
+    def _guess(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> int:
+        """Read experts before the router has spoken: those of the last token, or those an early router names."""
+        guesses: list[int] = []
+        if self.scenario.expert_prefetch and self._last:
+            guesses += self._last[number][: self.scenario.expert_prefetch]
+        if self.scenario.speculative_gate and self._last:
+            other = self._random.choice(self.routing)[number]  # what some other token takes here: popular, but wrong
+            guesses += [e if self._random.random() < GUESSED else w for e, w in zip(experts, other, strict=False)]
+        n_read = 0
+        for expert in dict.fromkeys(guesses):
+            if (index, expert) not in self.store.cache:
+                self.store.use((index, expert), layer.raw_bytes)
+                n_read += 1
+        return n_read
+
+    def _experts(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
+        """Care of the cache, then the products: all at once, or one projection after the other."""
+        early = self._reads(layer, projections(layer), need.guessed)
+        care = Care(need.commit_bytes, need.swap_bytes, 0)
+        # what is guessed is read from the layer before on; what is needed once the router, the step before, has spoken
+        yield Step(layer.layer, f"cache {layer.layer}", (), 0.0, (), 0, min(2, n_before), early, care)
+        order = projections(layer)
+        groups = [[p] for p in order] if self.overlaps else [order]
+        for number, group in enumerate(groups, start=1):
+            share = sum(layer.chunks[p].raw_bytes for p in group) / layer.raw_bytes
+            bytes_ = tuple((k, round(b * need.n_experts * share)) for k, b in layer.weight_bytes)
+            tokens_each = n_tokens * (self.scenario.top_k or 1) / max(1, need.n_experts)
+            flop = tuple((k, 2.0 * w * need.n_experts * share * tokens_each) for k, w in layer.weights)
+            fetches = self._reads(layer, group, need.missing)
+            waits = Care(handovers=len(fetches) if self.overlaps else min(1, len(fetches)))
+            label = f"experts {layer.layer}"
+            # lanes start while the cache still makes room; serially they wait for it
+            router = min(number + 1, n_before + number) if self.overlaps else number
+            yield Step(layer.layer, label, bytes_, 0.0, flop if n_tokens else (), 0, router, fetches, waits)
+
+    def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
+        """One read for each slice of ``n_experts``, projection by projection."""
+        fetches: tuple[Fetch, ...] = ()
+        for p in group:
+            key = (layer.chunks[p].stored_bytes, p, n_experts)
+            if key not in self._slices:
+                n = layer.chunks[p].stored_bytes + ALIGN_BYTES  # slices start anywhere, direct reads at pages
+                self._slices[key] = (Fetch(n, 1, layer.chunks[p].raw_bytes, 0, 0, 0, sequential=False),) * n_experts
+            fetches += self._slices[key]
+        return fetches
+
+
+def projections(layer: ExpertLayer) -> list[int]:
+    """The slices of one expert in the order they are multiplied: what goes up before what comes down."""
+    named = len(layer.tensors) == len(layer.chunks)
+    return sorted(range(len(layer.chunks)), key=lambda p: named and "down" in layer.tensors[p])
+
+
+def stream(
+    scenario: Scenario,
+    layout: Layout,
+    architecture: Architecture,
+    memory: Memory,
+    policy: Callable[[str, int], CachePolicy],
+    routing: list[Routing],
+) -> Plan:
+    """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
+    shares = divide(scenario, layout, architecture, memory)
+    name = scenario.cache_policy or "lru"
+    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name.endswith("lfu") else None
+    store = Store(policy(name, shares.cache), in_ram)
+    lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
+    passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
+    walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing)
+    read_bytes = scenario.read_bytes or 4 * 1024**2
+    passes.load([(Fetch(shares.dense, -(-shares.dense // read_bytes), 0, 0, 0, 0, sequential=True),)])
+    for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
+        batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
+        is_last = first + batch == scenario.prompt_tokens
+        passes.add(walker.walk("prefill", first, batch, union(routing[first : first + batch]), is_last))
+    for position in range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1):
+        passes.add(walker.walk("decode", position, 1, routing[position], True))
+    budget = scenario.ram_bytes or 0
+    held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)
+    experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
+    n_slices = sum(len(b.chunks) for b in experts)
+    return Plan(
+        runtime="stream",
+        passes=tuple(passes.passes),
+        order=tuple(passes.order),
+        prefetch_depth=max(len(b.chunks) for b in experts) + 1,
+        staging_bytes=0,
+        queue_depth=scenario.queue_depth or 1,
+        n_workers=scenario.n_workers or 1,
+        n_threads=scenario.n_threads or 1,
+        request_bytes=sum(b.raw_bytes for b in experts) // max(1, n_slices),
+        ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
+        notes=tuple(_notes(scenario, layout, shares)),
+        cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
+    )
+
+
+def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:
+    """What the numbers alone do not tell."""
+    cycle = sum(b.raw_bytes for b in layout.blocks if isinstance(b, ExpertLayer)) * (scenario.top_k or 0)
+    if scenario.cache_policy != "none" and shares.cache < cycle:
+        yield (
+            f"this cache ({format_bytes(shares.cache)}) is below one token cycle ({format_bytes(cycle)}): "
+            "expect 0 % hits in it"
+        )
+    if shares.room < 0:
+        yield (
+            f"not even the dense weights fit: {format_bytes(-shares.room)} of them are paged in again for every token; "
+            "beyond this cliff times are very uncertain"
+        )
+    elif shares.cache > shares.room:
+        yield (
+            f"this budget will be paid back in page faults: the cache is {format_bytes(shares.cache - shares.room)} "
+            "larger than what is left for it; times are very uncertain"
+        )
+    if scenario.expert_overlap and not shares.cache:
+        yield (
+            "overlap without a cache: every slice is waited for, and waking the threads each time can cost more than "
+            "overlap saves"
+        )
