@@ -50,6 +50,25 @@ def predict(
     read_limit: Annotated[_Text, typer.Option(help="Throttle the storage, e.g. 200MB/s.")] = None,
     read_ahead: Annotated[_Text, typer.Option(help="Kernel read-ahead (mmap). Default: the device's.")] = None,
     top_k: Annotated[_Count, typer.Option(help="Experts per token.")] = None,
+    routing: Annotated[_Text, typer.Option(help="Routing trace to replay instead of seeded draws.")] = None,
+    dense_weights: Annotated[
+        _Text, typer.Option(help="Streamed mixture: the rest is held in anon buffers, mmap or warm (mapped, pre-read).")
+    ] = None,
+    expert_overlap: Annotated[
+        bool | None, typer.Option("--expert-overlap/--no-expert-overlap", help="Multiply experts as they arrive.")
+    ] = None,
+    expert_prefetch: Annotated[
+        _Count, typer.Option(help="Experts of the last token read again early, a layer.")
+    ] = None,
+    speculative_gate: Annotated[
+        bool | None, typer.Option("--speculative-gate/--no-speculative-gate", help="Read what a guessed router names.")
+    ] = None,
+    drop_cold: Annotated[
+        float | None, typer.Option(help="Leave out missing experts of less than this share of a token's router weight.")
+    ] = None,
+    available: Annotated[_Text, typer.Option(help="RAM found free at the start; a soft limit, unlike --ram.")] = None,
+    entry_temperature: Annotated[float | None, typer.Option(help="CPU temperature at the start, °C.")] = None,
+    sustained: Annotated[float | None, typer.Option(help="Seconds of load before the run: how fast when hot.")] = None,
     seed: Annotated[_Count, typer.Option(help="Seed of routing and Monte Carlo [0].")] = None,
     draws: Annotated[_Count, typer.Option(help="Monte Carlo draws behind the interval [200].")] = None,
     check: Annotated[str, typer.Option(help="prefix: SimPy checks the start of the run; full: all of it.")] = "prefix",
@@ -67,12 +86,16 @@ def predict(
         "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size),
         "chunk_bytes": ("--chunk-size", chunk_size), "staging_bytes": ("--staging", staging),
         "cache_bytes": ("--cache-size", cache_size), "read_ahead_bytes": ("--read-ahead", read_ahead),
+        "available_bytes": ("--available", available),
     }  # fmt: skip
     options: dict[str, Any] = {
         "device": device, "model": model, "runtime": runtime, "codec": codec, "prompt_tokens": prompt,
         "batch_tokens": batch, "n_tokens": tokens, "context_tokens": context, "kv_bytes_per_value": kv_bytes,
         "n_threads": threads, "n_workers": workers, "queue_depth": queue_depth, "prefetch_depth": prefetch,
         "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
+        "routing": routing, "dense_weights": dense_weights, "expert_overlap": expert_overlap,
+        "expert_prefetch": expert_prefetch, "speculative_gate": speculative_gate, "drop_cold": drop_cold,
+        "entry_temperature_c": entry_temperature, "sustained_s": sustained,
     }  # fmt: skip
     options = fields_of(options, sizes, read_limit, pin)
     scenario = _scenario(scenario_file, options)
@@ -127,8 +150,8 @@ def save(scenario: Scenario, path: Path) -> None:
     import tomli_w
 
     table = scenario.to_json()
-    for name in ("device", "model"):
-        if Path(table[name]).exists():
+    for name in ("device", "model", "routing"):
+        if name in table and Path(table[name]).exists():
             table[name] = str(Path(table[name]).absolute())
     write_whole(path, tomli_w.dumps(table))
 
@@ -136,6 +159,7 @@ def save(scenario: Scenario, path: Path) -> None:
 def describe(p: Prediction) -> str:
     """The prediction as text."""
     interval, latency, resolved = p.interval, p.token_latency_s, p.resolved
+    cached = "" if p.cache_hit_ratio is None else f", cache hits {100 * p.cache_hit_ratio:.1f} %"
     lines = [
         f"{p.model['name']} ({format_bytes(p.model['n_bytes'])}, {p.model['bits_per_weight']:.2f} bits/weight) "
         f"on {resolved.device}, runtime {resolved.runtime}, codec {resolved.codec}",
@@ -144,7 +168,8 @@ def describe(p: Prediction) -> str:
         f"{interval.low:.3g} – {interval.high:.3g})   confidence {p.confidence.label}",
         f"  first token {format_s(p.ttft_s)} after the prompt, {format_s(p.cold_start_s)} from a cold start",
         f"  token latency  p50 {format_s(latency.p50)}   p95 {format_s(latency.p95)}   max {format_s(latency.max)}",
-        f"  storage        {format_bytes(p.bytes_per_token)} per token, {100 * p.hit_ratio:.1f} % of weights from RAM",
+        f"  storage        {format_bytes(p.bytes_per_token)} per token, {100 * p.hit_ratio:.1f} % of weights from RAM"
+        f"{cached}",
         f"  RAM            {format_bytes(p.peak_ram_bytes)} of {format_bytes(p.ram.budget)} "
         f"(weights {format_bytes(p.ram.weights)}, KV {format_bytes(p.ram.kv_cache)})",
         f"  limited by     {p.bottleneck.limit} "

@@ -42,6 +42,7 @@ def predict(
         interval=drawn.interval,
         bytes_per_token=decode.link_bytes / len(latencies),
         hit_ratio=point.plan.hit_ratio,
+        cache_hit_ratio=point.plan.cache_hit_ratio,
         peak_ram_bytes=point.plan.ram.peak,
         ram=point.plan.ram,
         bottleneck=limits,

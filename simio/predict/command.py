@@ -17,10 +17,14 @@ OPTIONS = {
     "prefetch_depth": "--prefetch", "staging_bytes": "--staging", "pinned_bytes": "--pin",
     "pinned_fraction": "--pin", "cache_policy": "--cache", "cache_bytes": "--cache-size", "cache_form": "--hold",
     "read_limit_bytes_per_s": "--read-limit", "read_ahead_bytes": "--read-ahead",
-    "top_k": "--top-k", "seed": "--seed", "draws": "--draws",
+    "top_k": "--top-k", "available_bytes": "--available", "routing": "--routing",
+    "expert_overlap": "--expert-overlap", "expert_prefetch": "--expert-prefetch",
+    "speculative_gate": "--speculative-gate", "drop_cold": "--drop-cold", "dense_weights": "--dense-weights",
+    "entry_temperature_c": "--entry-temperature", "sustained_s": "--sustained", "seed": "--seed", "draws": "--draws",
 }  # fmt: skip
 
-_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes", "read_ahead_bytes"}
+_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes", "read_ahead_bytes",
+          "available_bytes"}  # fmt: skip
 
 
 def command(scenario: Scenario) -> str:
@@ -29,7 +33,10 @@ def command(scenario: Scenario) -> str:
     for field in fields(Scenario):
         value = getattr(scenario, field.name)
         if value is not None and value != field.default:
-            words += [OPTIONS[field.name], _text(field.name, value)]
+            if isinstance(value, bool):
+                words.append(OPTIONS[field.name] if value else OPTIONS[field.name].replace("--", "--no-", 1))
+            else:
+                words += [OPTIONS[field.name], _text(field.name, value)]
     return shlex.join(words)
 
 

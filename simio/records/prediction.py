@@ -79,6 +79,7 @@ class Prediction:
     interval: Interval
     bytes_per_token: float
     hit_ratio: float
+    cache_hit_ratio: float | None  # of the experts looked up in the weight cache, prompt included
     peak_ram_bytes: int
     ram: RamUse
     bottleneck: Bottleneck
