@@ -21,9 +21,10 @@ from simio.plan.mapped import ReplayedFile, chosen, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
-from simio.plan.routing import draw_routing, union
+from simio.plan.routing import draw_routing, replayed, union
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Plan, RamUse
+from simio.records.routing import RoutingTrace
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
@@ -37,24 +38,25 @@ SEQUENTIAL = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Paging:
-    """What the kernel does for a mapped file."""
+class Surroundings:
+    """What a plan needs of the device and its kernel, and the routing where it was recorded."""
 
     read_ahead_bytes: int
     folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
     flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
     rank: float | None = None  # which case of a bistable page cache, 0 reads least, 1 most; None: their mean
     memory: expert_streaming.Memory = expert_streaming.ANY_MEMORY
+    trace: RoutingTrace | None = None
 
 
 def is_bistable(plan: Plan) -> bool:
-    """Whether ``Paging.rank`` matters: a replayed page cache too small for the weights."""
+    """Whether ``Surroundings.rank`` matters: a replayed page cache too small for the weights."""
     return _TWO_LISTS in plan.notes
 
 
-def build(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+def build(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     """Plan a run. Raises ``InfeasibleError`` when RAM does not suffice, ``UsageError`` for options at odds."""
-    return _PLANNERS[scenario.runtime](scenario, layout, architecture, paging)
+    return _PLANNERS[scenario.runtime](scenario, layout, architecture, around)
 
 
 def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) -> bool:
@@ -62,7 +64,7 @@ def fits_in_ram(scenario: Scenario, layout: Layout, architecture: Architecture) 
     return _ram(scenario, architecture, weights=layout.raw_bytes).peak <= (scenario.ram_bytes or 0)
 
 
-def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     ram = _ram(scenario, architecture, weights=layout.raw_bytes)
     require(
         ram.peak,
@@ -76,11 +78,11 @@ def _resident(scenario: Scenario, layout: Layout, architecture: Architecture, pa
     table = Fetch(tables, -(-tables // _read_bytes(scenario)), 0, 0, 0, 0, sequential=True)
     load = [(table,) if tables else (), *loader.load(), *experts]
     residency = InRam()
-    passes = _walk(scenario, layout, architecture, residency, load)
+    passes = _walk(scenario, layout, architecture, residency, load, around.trace)
     return _plan(scenario, passes, ram, staging_bytes=0)
 
 
-def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.codec != "raw":
         raise UsageError(
             f"runtime mmap maps raw weights and cannot decompress {scenario.codec}",
@@ -90,19 +92,19 @@ def _mmap(scenario: Scenario, layout: Layout, architecture: Architecture, paging
     require(anonymous.peak, anonymous.budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
     page_cache_bytes = anonymous.budget - anonymous.peak
     ram = _ram(scenario, architecture, weights=min(layout.raw_bytes, page_cache_bytes))
-    if paging.folio_bytes > PAGE_BYTES and not layout.expert_bytes:
-        kernel = Kernel(SEQUENTIAL * paging.read_ahead_bytes, paging.folio_bytes, paging.flush_bytes)
+    if around.folio_bytes > PAGE_BYTES and not layout.expert_bytes:
+        kernel = Kernel(SEQUENTIAL * around.read_ahead_bytes, around.folio_bytes, around.flush_bytes)
         cases = replays(layout, page_cache_bytes, anonymous.budget, kernel)
-        replayed = ReplayedFile(layout, chosen(cases, paging.rank), paging.read_ahead_bytes)
-        passes = _walk(scenario, layout, architecture, replayed, replayed.load())
+        replayed = ReplayedFile(layout, chosen(cases, around.rank), around.read_ahead_bytes)
+        passes = _walk(scenario, layout, architecture, replayed, replayed.load(), around.trace)
         notes = (_TWO_LISTS,) if cases[-1].settled_bytes else ()
-        return _plan(scenario, passes, ram, 0, notes, request_bytes=paging.read_ahead_bytes)
+        return _plan(scenario, passes, ram, 0, notes, request_bytes=around.read_ahead_bytes)
     fits = layout.raw_bytes <= page_cache_bytes
-    mapped = MappedFile(layout, Lru(page_cache_bytes), paging.read_ahead_bytes, fits)
+    mapped = MappedFile(layout, Lru(page_cache_bytes), around.read_ahead_bytes, fits)
     load = [mapped.slab(i, b) for i, b in enumerate(layout.blocks) if isinstance(b, Slab)]
     load += [_fault_in_experts(mapped, i, b) for i, b in enumerate(layout.blocks) if isinstance(b, ExpertLayer)]
-    passes = _walk(scenario, layout, architecture, mapped, load)
-    plan = _plan(scenario, passes, ram, 0, request_bytes=paging.read_ahead_bytes)
+    passes = _walk(scenario, layout, architecture, mapped, load, around.trace)
+    plan = _plan(scenario, passes, ram, 0, request_bytes=around.read_ahead_bytes)
     return replace(plan, notes=(_PAST_RAM,)) if plan.hit_ratio < 0.01 else plan
 
 
@@ -123,12 +125,12 @@ _TWO_LISTS = (
 )
 
 
-def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, paging: Paging) -> Plan:
+def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.dense_weights is not None:
-        routing = _routing(scenario, layout)
-        return expert_streaming.stream(scenario, layout, architecture, paging.memory, _policy, routing)
+        routing = _routing(scenario, layout, around.trace)
+        return expert_streaming.stream(scenario, layout, architecture, around.memory, _policy, routing)
     arranged = arrange(scenario, layout, architecture)
-    passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load())
+    passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load(), around.trace)
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
 
 
@@ -224,9 +226,10 @@ def _walk(
     architecture: Architecture,
     residency: Residency,
     load: list[tuple[Fetch, ...]],
+    trace: RoutingTrace | None,
 ) -> Passes:
     """Load, prefill in batches, decode token by token."""
-    routing = _routing(scenario, layout)
+    routing = _routing(scenario, layout, trace)
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     passes.load(load)
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
@@ -239,12 +242,14 @@ def _walk(
     return passes
 
 
-def _routing(scenario: Scenario, layout: Layout) -> list[Routing]:
+def _routing(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
     """The experts of every token, prompt first; nothing for a dense model."""
     n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
     n_tokens = scenario.prompt_tokens + scenario.n_tokens
     if not n_expert_layers:
         return [[] for _ in range(n_tokens)]
+    if trace is not None:
+        return replayed(trace, scenario.prompt_tokens, scenario.n_tokens)
     return draw_routing(n_expert_layers, layout.n_experts, scenario.top_k or 0, n_tokens, scenario.seed)
 
 
@@ -291,7 +296,7 @@ def _policy(name: str, capacity_bytes: int) -> CachePolicy:
     return policy
 
 
-_PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, Paging], Plan]] = {
+_PLANNERS: dict[str, Callable[[Scenario, Layout, Architecture, Surroundings], Plan]] = {
     "resident": _resident,
     "mmap": _mmap,
     "stream": _stream,

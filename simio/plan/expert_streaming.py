@@ -139,6 +139,9 @@ class Walker:
                 continue
             experts = next(chosen)
             need = self._need(index, block, experts, layer_number)
+            if kind == "decode":
+                self.n_lookups += len(experts)
+                self.n_hits += len(experts) - need.missing
             steps += self._experts(block, need, n_tokens if kind == "prefill" else 0, len(steps))
             layer_number += 1
         self._last = list(routing)
@@ -158,9 +161,7 @@ class Walker:
         for expert in experts:
             hit, resident = self.store.use((index, expert), layer.raw_bytes)
             missing += not hit
-            self.n_hits += hit
             swapped += hit and not resident
-        self.n_lookups += len(experts)
         caches = self.scenario.cache_policy != "none"
         commit = (missing + guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)

@@ -14,6 +14,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from simio.records.routing import RoutingTrace
+
 #: Fitted on share missed and its standard deviation over tokens, under LRU of 1 to 6 GB, of two routing traces from a
 #: phone, Qwen3-30B-A3B and Gemma-4-26B-A4B, both 128 experts, top-6 (github.com/Helldez/BigMoeOnEdge docs/bench-data,
 #: commit 2d4f2b1). One set of parameters meets the ten hit ratios to 1.4 points rms; at top-8, where nothing was
@@ -49,3 +51,10 @@ def union(routing: list[list[tuple[int, ...]]]) -> list[tuple[int, ...]]:
     """The experts that a batch of tokens needs, per layer."""
     n_layers = len(routing[0])
     return [tuple(sorted({e for token in routing for e in token[layer]})) for layer in range(n_layers)]
+
+
+def replayed(trace: RoutingTrace, n_prompt: int, n_tokens: int) -> list[list[tuple[int, ...]]]:
+    """The recorded experts of ``n_prompt`` tokens (again from the start where there are fewer) and of those decoded."""
+    prompt = trace.prompt or trace.decoded[:1]
+    first = [list(prompt[i % len(prompt)]) for i in range(n_prompt - 1)]
+    return [*first, list(prompt[-1]), *map(list, trace.decoded[:n_tokens])]

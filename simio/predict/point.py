@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from simio.analytic import recurrence
 from simio.cache.mapped_pages import PAGE_BYTES
-from simio.plan.build import Paging, build
+from simio.plan.build import Surroundings, build
 from simio.plan.expert_streaming import Memory
 from simio.predict.resolve import Resolved
 from simio.records.plan import Plan
@@ -93,7 +93,7 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = 
     """Plan a resolved scenario.
 
     ``read_ahead``: ``low``, ``value`` or ``high`` of the device file, where the scenario does not state it; ``rank``:
-    see ``plan.build.Paging``.
+    see ``plan.build.Surroundings``.
     """
     scenario, storage = resolved.scenario, resolved.device.storage
     window = scenario.read_ahead_bytes or round(getattr(storage.read_ahead_bytes, read_ahead))
@@ -102,5 +102,6 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = 
     rate = min(rate, scenario.read_limit_bytes_per_s or rate)
     memory = resolved.device.memory
     reserve = round(memory.reserve.value) if memory.reserve else 0
-    paging = Paging(window, folio, round(FLUSH_S * rate), rank, Memory(reserve, round(memory.total.value)))
-    return build(scenario, resolved.layout, resolved.profile.model.architecture, paging)
+    kept = Memory(reserve, round(memory.total.value))
+    around = Surroundings(window, folio, round(FLUSH_S * rate), rank, kept, resolved.trace)
+    return build(scenario, resolved.layout, resolved.profile.model.architecture, around)

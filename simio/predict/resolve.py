@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from simio import catalog, codecs, models, registry
 from simio.errors import UnknownNameError, UsageError, WriteError
+from simio.importers import route_trace
 from simio.models import statistics
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
-from simio.plan.layout import Layout, lay_out
+from simio.plan.layout import ExpertLayer, Layout, lay_out
 from simio.profiling import profile_file
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.model import Model
+from simio.records.routing import RoutingTrace
 from simio.records.scenario import MMAP_ONLY, MOE_ONLY, NOT_MMAP, STREAM_ONLY, Scenario
 from simio.service_times import n_cores
 from simio.units import MIB
@@ -37,6 +40,7 @@ class Resolved:
     profile: CodecProfile
     layout: Layout  # of the profile
     relative_rate: float  # decompression of these weights ÷ of the reference on the same host
+    trace: RoutingTrace | None = None  # the routing to replay
 
 
 def resolve(scenario: Scenario, progress: Progress | None = None) -> Resolved:
@@ -57,6 +61,7 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
     if scenario.runtime == "auto" and profile.basis == "packed":
         scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
     _check(scenario, device, layout)
+    trace = None if scenario.routing is None else _trace_of(scenario.routing, layout)
     scenario = _streamed_experts(scenario, profile, layout)
     cores = n_cores(device.cpu)
     n_threads = scenario.n_threads or device.cpu.default_threads
@@ -75,7 +80,32 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         asks_for_stream = any(getattr(scenario, name) is not None for name in (STREAM_ONLY if fits else NOT_MMAP))
         fallback = "stream" if profile.codec != "raw" else "mmap"
         chosen = replace(chosen, runtime="stream" if asks_for_stream else "resident" if fits else fallback)
-    return Resolved(chosen, device, profile, layout, relative_rate(profile))
+    if trace is not None:
+        chosen = _as_recorded(chosen, scenario, trace)
+    return Resolved(chosen, device, profile, layout, relative_rate(profile), trace)
+
+
+@lru_cache(maxsize=2)
+def _trace_of(path: str, layout: Layout) -> RoutingTrace:
+    """The routing trace at ``path``; raises ``UsageError`` where it is of a model of another shape."""
+    trace = route_trace.read(as_path(path))
+    n_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
+    if (trace.n_layers, trace.n_experts) != (n_layers, layout.n_experts):
+        raise UsageError(
+            f"{path} routes {trace.n_layers} layers of {trace.n_experts} experts, the model has {n_layers} of "
+            f"{layout.n_experts}",
+            "give a trace of this model",
+        )
+    return trace
+
+
+def _as_recorded(chosen: Scenario, asked: Scenario, trace: RoutingTrace) -> Scenario:
+    """At most as many tokens as were recorded, of as many experts."""
+    if asked.top_k not in (None, trace.top_k):
+        raise UsageError(
+            f"top_k is {asked.top_k}, but {asked.routing} takes {trace.top_k} experts a token", "leave one of them out"
+        )
+    return replace(chosen, top_k=trace.top_k, n_tokens=min(chosen.n_tokens, len(trace.decoded) + 1))
 
 
 def _usable_bytes(scenario: Scenario, device: Device) -> int:

@@ -100,7 +100,7 @@ class Plan:
     request_bytes: int  # nominal size of one read
     ram: RamUse
     notes: tuple[str, ...] = ()
-    cache_hit_ratio: float | None = None  # of experts looked up in the weight cache, prompt included; None: not counted
+    cache_hit_ratio: float | None = None  # of experts decoded tokens look up in the weight cache; None: not counted
 
     @property
     def decompresses(self) -> bool:

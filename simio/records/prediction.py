@@ -79,7 +79,7 @@ class Prediction:
     interval: Interval
     bytes_per_token: float
     hit_ratio: float
-    cache_hit_ratio: float | None  # of the experts looked up in the weight cache, prompt included
+    cache_hit_ratio: float | None  # of the experts that decoded tokens look up in the weight cache
     peak_ram_bytes: int
     ram: RamUse
     bottleneck: Bottleneck
