@@ -59,6 +59,8 @@ def _compare(
     measured_s = fmean(run.token_s) if run.token_s else run.mean_token_s
     if measured_s is None:
         return Skipped(run.run_id, "no decode rate was measured")
+    if not device_name:
+        return Skipped(run.run_id, "the file does not say which device this ran on: give --device")
     try:
         device = catalog.load(device_name)
         scenario = scenario_of(run.known, _device_id(device, device_name), _model(model_name))
