@@ -203,17 +203,30 @@ def _figures(s: Summary) -> list[str]:
         f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
         f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
         *(loading if s.n_loads else []),
+        *_beside_the_mean(s),
     ]
+
+
+def _beside_the_mean(s: Summary) -> list[str]:
+    """The slow tokens and the cache, where runs measured them."""
+    lines = []
+    if s.n_p95:
+        lines.append(
+            f"  error of 95th perc. median {_share(s.median_abs_p95_error)} of token latencies   {s.n_p95} runs"
+        )
+    if s.max_abs_hit_error is not None:
+        lines.append(f"  hit ratio           worst {100 * s.max_abs_hit_error:.1f} points   {s.n_hits} runs")
+    return lines
 
 
 def _bytes_line(result: Validation) -> str | None:
     """How far the bytes per token are off, where they were measured."""
-    pairs = [(row.predicted["bytes_per_token"], row.measured.get("bytes_per_token")) for row in result.rows]
-    errors = [abs(predicted / measured - 1) for predicted, measured in pairs if measured]
+    errors = [abs(row.bytes_error) for row in result.rows if row.bytes_error is not None]
     if not errors:
         return None
-    exact = sum(error < 1e-9 for error in errors)
-    return f"  bytes per token     exact in {exact} of {len(errors)} runs, worst {_share(max(errors))}"
+    exact, s = sum(error < 1e-9 for error in errors), result.summary
+    far = f"median {_share(s.median_abs_bytes_error)}, worst {_share(s.max_abs_bytes_error)}"
+    return f"  bytes per token     exact in {exact} of {len(errors)} runs, {far}"
 
 
 def _by(what: str, groups: tuple[Group, ...]) -> list[str]:

@@ -19,7 +19,7 @@ from simio.records.measurement import Measurement
 _NAMES = ("run_id", "device", "model")
 _RATES = ("ms_per_token", "decode_tps")
 _MEASURED = (*_RATES, "prefill_tps", "load_s", "bytes_per_token")
-_ABOUT = ("kind", "repeat_of", "source", "note")
+_ABOUT = ("kind", "repeat_of", "source", "licence", "note")
 
 
 class SimpleCsv:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -18,6 +19,8 @@ from simio.records.scenario import Scenario
 from simio.records.validation import Comparison, Skipped, Validation
 from simio.validate.errors import summarize
 
+#: A percentile leaves the first tokens out, which warm a cache up, where enough others follow.
+WARM_UP_TOKENS = 16
 #: ``progress(done, total)`` in runs.
 Progress = Callable[[int, int], None]
 
@@ -106,6 +109,12 @@ def _comparison(run: Measurement, p: Prediction, device: Device, measured_ms: fl
     )
 
 
+def p95_s(latencies_s: Sequence[float]) -> float:
+    """The 95th percentile (nearest rank) without the first ``WARM_UP_TOKENS``; of fewer than twice as many, of all."""
+    steady = latencies_s[WARM_UP_TOKENS:] if len(latencies_s) >= 2 * WARM_UP_TOKENS else latencies_s
+    return sorted(steady)[math.ceil(0.95 * len(steady)) - 1]
+
+
 def relation(device: Device, run: Measurement) -> str:
     """How far ``run`` is from being held out, one of ``RELATIONS``."""
     if any(source.kind == "fitted" for source in device.sources):
@@ -137,6 +146,7 @@ def _also_predicted(p: Prediction) -> dict[str, Any]:
     resolved = p.resolved
     return {
         "tokens_per_s": p.tokens_per_s,
+        "p95_token_s": p95_s(p.token_latencies_s),
         "prefill_tokens_per_s": resolved.prompt_tokens / p.ttft_s,
         "ttft_s": p.ttft_s,
         "load_s": p.cold_start_s - p.ttft_s,
@@ -156,4 +166,5 @@ def _also_measured(run: Measurement) -> dict[str, float]:
         "load_s": run.load_s,
         "bytes_per_token": run.bytes_per_token,
     }
-    return {name: value for name, value in found.items() if value is not None} | run.counters
+    stated = {name: value for name, value in found.items() if value is not None} | run.counters
+    return stated | ({"p95_token_s": p95_s(run.token_s)} if run.token_s else {})
