@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -72,6 +73,24 @@ def _compare(
     except (UnknownNameError, InfeasibleError, UsageError, ModelFileError) as error:
         return Skipped(run.run_id, error.message)
     return _comparison(run, answered[scenario], device, 1e3 * measured_s)
+
+
+def catalogued(
+    runs: Sequence[Measurement], device: str | None = None, model_of: Mapping[str, str] | None = None
+) -> list[Measurement]:
+    """Those runs whose device and model simio knows, under the names it knows them by; p95 as it is compared."""
+    found = []
+    for run in runs:
+        name = device or run.device
+        try:
+            known_device = _device_id(catalog.load(name), name) if name else ""
+            model = _model((model_of or {}).get(run.model, run.model))
+        except UnknownNameError:
+            continue
+        if known_device:
+            counters = run.counters | ({"p95_token_s": p95_s(run.token_s)} if run.token_s else {})
+            found.append(replace(run, device=known_device, model=model, counters=counters))
+    return found
 
 
 def scenario_of(known: Mapping[str, Any], device: str, model: str) -> Scenario:
