@@ -10,7 +10,7 @@ import typer
 
 from simio.cli.output import check_output, print_json, progress
 from simio.errors import UsageError
-from simio.paths import write_whole
+from simio.paths import data_dir, write_whole
 
 if TYPE_CHECKING:
     from simio.records.measurement import Measurement
@@ -37,7 +37,9 @@ def validate(
         str | None, typer.Option(help="Runs to make with --host: standard (about 120) or quick [standard].")
     ] = None,
     folder: Annotated[Path | None, typer.Option(help="Where a grid keeps its models [the cache].")] = None,
-    save_runs: Annotated[Path | None, typer.Option(help="Write the runs of a grid, for --runs.")] = None,
+    save_runs: Annotated[
+        Path | None, typer.Option(help="Write the runs for --runs: FILE.csv the simple CSV, else JSON.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     report: Annotated[Path | None, typer.Option(help="Write a self-contained HTML page.")] = None,
     markdown: Annotated[Path | None, typer.Option(help="Write the tables as Markdown.")] = None,
@@ -47,19 +49,17 @@ def validate(
 ) -> None:
     """Predict measured runs from their inputs alone, and compare.
 
-    --runs, --model and --kind may be given several times. With --host, a grid of real runs is predicted and then made.
+    Without --runs and --host, the measured runs that simio comes with are taken. --runs, --model and --kind may be
+    given several times. With --host, a grid of real runs is predicted and then made.
 
     Example: simio validate --runs runs.csv --report out.html
     """
-    if bool(runs) == bool(host):
-        raise UsageError(
-            "neither --runs nor --host" if host is None else "both --runs and --host",
-            "for example --runs runs.csv (docs/measurements.md has the formats) or --host host.toml",
-        )
+    if runs and host:
+        raise UsageError("both --runs and --host", "give one of them")
     _refuse_idle(
-        {"--device": device, "--model": model, "--kind": kind} if host else
-        {"--grid": grid, "--folder": folder, "--save-runs": save_runs}, "--host" if host else "--runs"
-    )  # fmt: skip
+        {"--device": device, "--model": model, "--kind": kind} if host else {"--grid": grid, "--folder": folder},
+        "--host" if host else "--runs",
+    )
     if fail_above is not None and not fail_above >= 0:
         raise UsageError(f"--fail-above {fail_above}", "write a share, for example 0.15")
     check_output(None if report is None else str(report), needs="plotly")
@@ -68,7 +68,7 @@ def validate(
     if host is not None:
         result, about = _on_host(host, grid or "standard", folder, save_runs, markdown)
     else:
-        result, about = _of_files(runs or [], device, model, kind, markdown)
+        result, about = _of_files(runs or [], device, model, kind, save_runs, markdown)
     _write_pages(result, report, markdown, about)
     if as_json:
         print_json(result.to_json())
@@ -99,21 +99,44 @@ def _of_kind(runs: list[Measurement], kinds: list[str] | None) -> list[Measureme
     return [run for run in runs if not kinds or run.kind in kinds]
 
 
+def _shipped() -> list[Path]:
+    """The tables of measured runs that come with simio."""
+    found = sorted(data_dir("traces").rglob("runs.csv"))
+    if not found:
+        raise UsageError("neither --runs nor --host, and no traces are installed", "for example --runs runs.csv")
+    return found
+
+
 def _of_files(
-    files: list[Path], device: str | None, model: list[str] | None, kinds: list[str] | None, markdown: Path | None
+    given: list[Path],
+    device: str | None,
+    model: list[str] | None,
+    kinds: list[str] | None,
+    save_runs: Path | None,
+    markdown: Path | None,
 ) -> tuple[Validation, About]:
     """Runs that were measured before."""
     from simio.importers import read_all
     from simio.report.validation_markdown import about_published
     from simio.validate import validate as run
+    from simio.validate.compare import catalogued
 
+    files = given or _shipped()
     renamed = dict(_renaming(text) for text in model or [])
     chosen = _of_kind(read_all(files), kinds)
     with progress("predicting", in_bytes=False) as reporter:
         result = run(chosen, device, renamed, reporter)
-    words = [*(f"--runs {path}" for path in files), *(f"--kind {kind}" for kind in kinds or [])]
+    if save_runs is not None:
+        write_whole(save_runs, _runs_text(save_runs, catalogued(chosen, device, renamed)))
+    words = [*(f"--runs {path}" for path in given), *(f"--kind {kind}" for kind in kinds or [])]
     names = ["/".join(path.absolute().parts[-2:]) for path in files]
     return result, about_published(names, " ".join(["simio validate", *words, f"--markdown {markdown}"]))
+
+
+def _runs_text(path: Path, runs: list[Measurement]) -> str:
+    from simio.importers import simio_run, simple_csv
+
+    return simple_csv.to_text(runs) if path.suffix == ".csv" else simio_run.to_text(runs)
 
 
 def _on_host(
@@ -121,7 +144,6 @@ def _on_host(
 ) -> tuple[Validation, About]:
     """Runs that are predicted and then made here."""
     from simio import catalog
-    from simio.importers.simio_run import to_text
     from simio.paths import cache_dir
     from simio.profiling.host import cpu_name
     from simio.report.validation_markdown import about_grid
@@ -140,7 +162,7 @@ def _on_host(
         for one in measure(planned, reporter):
             measured.append(one)
             if save_runs is not None:
-                write_whole(save_runs, to_text(measured))
+                write_whole(save_runs, _runs_text(save_runs, measured))
     foretold = answers(planned)
     if any(scenario_of(one.known, str(host), one.model) not in foretold for one in measured):
         raise RuntimeError("a run asks another question than was answered before it")
@@ -203,17 +225,30 @@ def _figures(s: Summary) -> list[str]:
         f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
         f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
         *(loading if s.n_loads else []),
+        *_beside_the_mean(s),
     ]
+
+
+def _beside_the_mean(s: Summary) -> list[str]:
+    """The slow tokens and the cache, where runs measured them."""
+    lines = []
+    if s.n_p95:
+        lines.append(
+            f"  error of 95th perc. median {_share(s.median_abs_p95_error)} of token latencies   {s.n_p95} runs"
+        )
+    if s.max_abs_hit_error is not None:
+        lines.append(f"  hit ratio           worst {100 * s.max_abs_hit_error:.1f} points   {s.n_hits} runs")
+    return lines
 
 
 def _bytes_line(result: Validation) -> str | None:
     """How far the bytes per token are off, where they were measured."""
-    pairs = [(row.predicted["bytes_per_token"], row.measured.get("bytes_per_token")) for row in result.rows]
-    errors = [abs(predicted / measured - 1) for predicted, measured in pairs if measured]
+    errors = [abs(row.bytes_error) for row in result.rows if row.bytes_error is not None]
     if not errors:
         return None
-    exact = sum(error < 1e-9 for error in errors)
-    return f"  bytes per token     exact in {exact} of {len(errors)} runs, worst {_share(max(errors))}"
+    exact, s = sum(error < 1e-9 for error in errors), result.summary
+    far = f"median {_share(s.median_abs_bytes_error)}, worst {_share(s.max_abs_bytes_error)}"
+    return f"  bytes per token     exact in {exact} of {len(errors)} runs, {far}"
 
 
 def _by(what: str, groups: tuple[Group, ...]) -> list[str]:

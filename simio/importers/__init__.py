@@ -32,10 +32,22 @@ def read(path: Path) -> list[Measurement]:
         if importer.sniff(path):
             runs: list[Measurement] = importer.read(path)
             return runs
+    if _begins_with(path, b"# route_trace"):
+        raise MeasurementFileError(
+            f"{path}: a trace of the experts that a router chose, not a measured run: it has no times",
+            f"replay it in a prediction: simio predict --device … --model … --routing {path}",
+        )
     raise MeasurementFileError(
         f"{path}: no importer recognizes this file",
         f"importers: {', '.join(registry.names('importers'))}; docs/measurements.md has a CSV any program can write",
     )
+
+
+def _begins_with(path: Path, start: bytes) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def read_all(paths: list[Path]) -> list[Measurement]:

@@ -19,12 +19,22 @@ def known_fields(row: Row) -> dict[str, Any]:
     for name, annotation in FIELDS.items():
         if not row.text(name):
             continue
-        if annotation.startswith("str"):
-            known[name] = row.text(name)
-        else:
-            known[name] = row.number(name) if "float" in annotation else row.count(name, least=0)
-        try:
-            Scenario.from_json({"device": "any", "model": "any", name: known[name]}, row.path.name)
-        except SimioError as error:
-            raise row.error(name, error.message) from None
+        known[name] = _value(row, name, annotation)
+        check(row, name, name, known[name])
     return known
+
+
+def check(row: Row, column: str, name: str, value: Any) -> None:
+    """Raise ``MeasurementFileError`` where Scenario refuses ``value`` as its field ``name``."""
+    try:
+        Scenario.from_json({"device": "any", "model": "any", name: value}, row.path.name)
+    except SimioError as error:
+        raise row.error(column, error.message) from None
+
+
+def _value(row: Row, name: str, annotation: str) -> Any:
+    if annotation.startswith("str"):
+        return row.text(name)
+    if annotation.startswith("bool"):
+        return row.flag(name)
+    return row.number(name, float("-inf")) if "float" in annotation else row.count(name, least=0)

@@ -7,6 +7,10 @@ setting is not silently ignored.
 
 from __future__ import annotations
 
+import csv
+import io
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,11 @@ from simio.importers.table import Row, UniqueIds
 from simio.records.measurement import Measurement
 
 _NAMES = ("run_id", "device", "model")
+#: Digits a measurement is written with.
+_DIGITS = 9
 _RATES = ("ms_per_token", "decode_tps")
 _MEASURED = (*_RATES, "prefill_tps", "load_s", "bytes_per_token")
-_ABOUT = ("kind", "repeat_of", "source", "note")
+_ABOUT = ("kind", "repeat_of", "source", "licence", "note")
 
 
 class SimpleCsv:
@@ -69,3 +75,60 @@ def _measurement(row: Row, run_id: str) -> Measurement:
         note=row.text("note"),
         kind=row.text("kind"),
     )
+
+
+def to_text(runs: Sequence[Measurement], licence: str = "") -> str:
+    """The file of ``runs``, as far as a row a run can say it: latencies of single tokens become their mean.
+
+    Runs without a decode latency, and those that no Scenario expresses, have no row. Raises ``ValueError`` for a
+    setting that is no Scenario field.
+    """
+    rows = [_row(run, licence) for run in runs if _ms(run) is not None and not run.unsupported]
+    _name_repeats(rows)
+    found = {name for row in rows for name, value in row.items() if value}
+    measured = sorted(name for name in found if name.startswith("measured_"))
+    columns = [*_NAMES, *FIELDS, *_MEASURED, *measured, *_ABOUT]
+    text = io.StringIO()
+    columns = [c for c in columns if c in found or c in (*_NAMES, "ms_per_token")]
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _ms(run: Measurement) -> float | None:
+    seconds = sum(run.token_s) / len(run.token_s) if run.token_s else run.mean_token_s
+    return None if seconds is None else 1e3 * seconds
+
+
+def _row(run: Measurement, licence: str) -> dict[str, str]:
+    if unknown := sorted(set(run.known) - set(FIELDS)):
+        raise ValueError(f"no scenario fields: {', '.join(unknown)}")
+    measured = {
+        "ms_per_token": _ms(run),
+        "prefill_tps": run.prefill_tokens_per_s,
+        "load_s": run.load_s,
+        "bytes_per_token": run.bytes_per_token,
+        **{f"measured_{name}": value for name, value in run.counters.items()},
+    }
+    return {
+        "run_id": run.run_id,
+        "device": run.device,
+        "model": run.model,
+        **{name: str(value).lower() if isinstance(value, bool) else str(value) for name, value in run.known.items()},
+        **{name: f"{value:.{_DIGITS}g}" for name, value in measured.items() if value is not None},
+        "kind": run.kind,
+        "repeat_of": run.repeat_of,
+        "source": run.source,
+        "licence": licence,
+        "note": run.note,
+    }
+
+
+def _name_repeats(rows: list[dict[str, str]]) -> None:
+    """Call a group of repeats by its first run; a run without repeats has no group."""
+    sizes = Counter(row["repeat_of"] for row in rows)
+    names: dict[str, str] = {}
+    for row in rows:
+        group = row["repeat_of"]
+        row["repeat_of"] = names.setdefault(group, row["run_id"]) if group and sizes[group] > 1 else ""

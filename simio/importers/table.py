@@ -11,6 +11,8 @@ from typing import NoReturn
 
 from simio.errors import MeasurementFileError
 
+_FLAGS = {"true": True, "1": True, "false": False, "0": False}
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -55,6 +57,13 @@ class Row:
             self._fail(column, f"{self.text(column)} is not a whole number")
         return None if value is None else int(value)
 
+    def flag(self, column: str) -> bool | None:
+        """The cell as true or false (``1`` or ``0``), in any case; ``None`` where it is empty."""
+        text = self.text(column).lower()
+        if text and text not in _FLAGS:
+            self._fail(column, f"'{self.text(column)}' is none of true, false, 1, 0")
+        return _FLAGS[text] if text else None
+
     def _fail(self, column: str, what: str) -> NoReturn:
         raise self.error(column, what)
 
@@ -63,26 +72,42 @@ class Row:
         return MeasurementFileError(f"{self.path}: row {self.line}, column {column}: {what}", "correct the cell")
 
 
-def header(path: Path) -> list[str]:
-    """The column names of a CSV file; empty where ``path`` is no text file with a header."""
+#: What a comment becomes, so that lines are still counted.
+_BLANK = "\n"
+
+
+def header(path: Path, comment: str = "") -> list[str]:
+    """The column names of a CSV file; empty where ``path`` is no text file with a header.
+
+    Lines that begin with ``comment`` are passed over.
+    """
     if not path.is_file():
         return []
     try:
         with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
-            return [name.strip() for name in next(csv.reader(file), [])]
+            return _names(csv.reader(_without(file, comment) if comment else file), bool(comment))
     except csv.Error:
         return []
 
 
-def rows(path: Path, required: Iterable[str] = ()) -> Iterator[Row]:
-    """Every row of a UTF-8 CSV file with a header.
+def _without(lines: Iterable[str], comment: str) -> Iterator[str]:
+    return (_BLANK if line.startswith(comment) else line for line in lines)
+
+
+def _names(lines: Iterator[list[str]], is_commented: bool) -> list[str]:
+    """The first line, or the first that is no comment."""
+    return [name.strip() for name in next((cells for cells in lines if cells or not is_commented), [])]
+
+
+def rows(path: Path, required: Iterable[str] = (), comment: str = "") -> Iterator[Row]:
+    """Every row of a UTF-8 CSV file with a header; lines that begin with ``comment`` are passed over.
 
     Raises ``MeasurementFileError`` for a missing or doubled column, a row of another length, or bytes that are no text.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            names = [name.strip() for name in next(reader, [])]
+            reader = csv.reader(_without(file, comment) if comment else file, strict=True)
+            names = _names(reader, bool(comment))
             _check_header(path, names, required)
             for cells in reader:
                 if not cells:

@@ -44,9 +44,30 @@ class Comparison:
         measured_s = self.measured.get("load_s")
         return self.predicted["load_s"] / measured_s - 1 if measured_s else None
 
+    @property
+    def p95_error(self) -> float | None:
+        """Signed error of the 95th percentile of token latencies; None where it was not measured."""
+        return self._share_off("p95_token_s")
+
+    @property
+    def bytes_error(self) -> float | None:
+        """Signed error of the bytes read per token; None where none were measured."""
+        return self._share_off("bytes_per_token")
+
+    @property
+    def hit_error(self) -> float | None:
+        """Predicted − measured hit ratio; None where it was not measured."""
+        measured = self.measured.get("hit_ratio")
+        return None if measured is None else float(self.predicted["hit_ratio"]) - measured
+
+    def _share_off(self, name: str) -> float | None:
+        measured = self.measured.get(name)
+        return float(self.predicted[name]) / measured - 1 if measured else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain types, stable keys, with the errors."""
-        table = asdict(self) | {"error": self.error, "load_error": self.load_error}
+        errors = ("error", "load_error", "p95_error", "bytes_error", "hit_error")
+        table = asdict(self) | {name: getattr(self, name) for name in errors}
         for inner in ("repeat_of", "baseline_bytes"):
             del table[inner]
         return table
@@ -76,6 +97,13 @@ class Summary:
     n_loads: int = 0  # runs whose time to load was measured
     median_abs_load_error: float | None = None
     max_abs_load_error: float | None = None
+    n_p95: int = 0  # runs whose token latencies were measured
+    median_abs_p95_error: float | None = None
+    n_bytes: int = 0  # runs whose bytes per token were measured
+    median_abs_bytes_error: float | None = None
+    max_abs_bytes_error: float | None = None
+    n_hits: int = 0  # runs whose hit ratio was measured
+    max_abs_hit_error: float | None = None  # in points: of a share between 0 and 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -18,6 +20,8 @@ from simio.records.scenario import Scenario
 from simio.records.validation import Comparison, Skipped, Validation
 from simio.validate.errors import summarize
 
+#: A percentile leaves the first tokens out, which warm a cache up, where enough others follow.
+WARM_UP_TOKENS = 16
 #: ``progress(done, total)`` in runs.
 Progress = Callable[[int, int], None]
 
@@ -59,6 +63,8 @@ def _compare(
     measured_s = fmean(run.token_s) if run.token_s else run.mean_token_s
     if measured_s is None:
         return Skipped(run.run_id, "no decode rate was measured")
+    if not device_name:
+        return Skipped(run.run_id, "the file does not say which device this ran on: give --device")
     try:
         device = catalog.load(device_name)
         scenario = scenario_of(run.known, _device_id(device, device_name), _model(model_name))
@@ -67,6 +73,24 @@ def _compare(
     except (UnknownNameError, InfeasibleError, UsageError, ModelFileError) as error:
         return Skipped(run.run_id, error.message)
     return _comparison(run, answered[scenario], device, 1e3 * measured_s)
+
+
+def catalogued(
+    runs: Sequence[Measurement], device: str | None = None, model_of: Mapping[str, str] | None = None
+) -> list[Measurement]:
+    """Those runs whose device and model simio knows, under the names it knows them by; p95 as it is compared."""
+    found = []
+    for run in runs:
+        name = device or run.device
+        try:
+            known_device = _device_id(catalog.load(name), name) if name else ""
+            model = _model((model_of or {}).get(run.model, run.model))
+        except UnknownNameError:
+            continue
+        if known_device:
+            counters = run.counters | ({"p95_token_s": p95_s(run.token_s)} if run.token_s else {})
+            found.append(replace(run, device=known_device, model=model, counters=counters))
+    return found
 
 
 def scenario_of(known: Mapping[str, Any], device: str, model: str) -> Scenario:
@@ -104,6 +128,12 @@ def _comparison(run: Measurement, p: Prediction, device: Device, measured_ms: fl
     )
 
 
+def p95_s(latencies_s: Sequence[float]) -> float:
+    """The 95th percentile (nearest rank) without the first ``WARM_UP_TOKENS``; of fewer than twice as many, of all."""
+    steady = latencies_s[WARM_UP_TOKENS:] if len(latencies_s) >= 2 * WARM_UP_TOKENS else latencies_s
+    return sorted(steady)[math.ceil(0.95 * len(steady)) - 1]
+
+
 def relation(device: Device, run: Measurement) -> str:
     """How far ``run`` is from being held out, one of ``RELATIONS``."""
     if any(source.kind == "fitted" for source in device.sources):
@@ -135,6 +165,7 @@ def _also_predicted(p: Prediction) -> dict[str, Any]:
     resolved = p.resolved
     return {
         "tokens_per_s": p.tokens_per_s,
+        "p95_token_s": p95_s(p.token_latencies_s),
         "prefill_tokens_per_s": resolved.prompt_tokens / p.ttft_s,
         "ttft_s": p.ttft_s,
         "load_s": p.cold_start_s - p.ttft_s,
@@ -154,4 +185,5 @@ def _also_measured(run: Measurement) -> dict[str, float]:
         "load_s": run.load_s,
         "bytes_per_token": run.bytes_per_token,
     }
-    return {name: value for name, value in found.items() if value is not None} | run.counters
+    stated = {name: value for name, value in found.items() if value is not None} | run.counters
+    return stated | ({"p95_token_s": p95_s(run.token_s)} if run.token_s else {})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 from statistics import fmean, median
 
@@ -81,7 +81,9 @@ def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
     signed = [row.error for row in rows]
     errors = [abs(e) for e in signed]
     line = [abs(ms / row.measured_ms - 1) for row, ms in numbered if ms is not None]
-    loads = [abs(row.load_error) for row in rows if row.load_error is not None]
+    loads = _sizes(row.load_error for row in rows)
+    p95s, read = _sizes(row.p95_error for row in rows), _sizes(row.bytes_error for row in rows)
+    hits = _sizes(row.hit_error for row in rows)
     return Summary(
         n=len(rows),
         median_error=median(signed),
@@ -95,7 +97,18 @@ def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
         n_loads=len(loads),
         median_abs_load_error=median(loads) if loads else None,
         max_abs_load_error=max(loads, default=None),
+        n_p95=len(p95s),
+        median_abs_p95_error=median(p95s) if p95s else None,
+        n_bytes=len(read),
+        median_abs_bytes_error=median(read) if read else None,
+        max_abs_bytes_error=max(read, default=None),
+        n_hits=len(hits),
+        max_abs_hit_error=max(hits, default=None),
     )
+
+
+def _sizes(errors: Iterable[float | None]) -> list[float]:
+    return [abs(error) for error in errors if error is not None]
 
 
 def _groups(

@@ -9,6 +9,8 @@ import pytest
 
 from simio import importers, registry
 from simio.errors import MeasurementFileError, UsageError
+from simio.importers.scenario_cells import FIELDS
+from simio.records.scenario import Scenario
 
 PAGE = Path(__file__).parents[2] / "docs" / "measurements.md"
 EXAMPLE = re.search(r"```csv\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)[1]
@@ -46,6 +48,32 @@ def test_other_measurements_are_kept_and_are_no_inputs(tmp_path):
     assert (run.known, run.kind, run.repeat_of) == ({}, "mine", "pair")
 
 
+VALUES = {"str": "x", "int": "7", "float": "0.5", "bool": "True"}
+TEXTS = {"runtime": "stream", "cache_form": "raw", "dense_weights": "warm"}
+LEAST = {
+    "context_tokens": "500",
+    "read_bytes": "4096",
+    "chunk_bytes": "4096",
+    "read_ahead_bytes": "4096",
+    "read_limit_bytes_per_s": "2e8",
+}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_every_field_of_a_scenario_is_a_column_and_stands_on_the_page(tmp_path, name):
+    cell = {**TEXTS, **LEAST}.get(name, VALUES[FIELDS[name].split()[0]])
+    (run,) = importers.read(write(tmp_path, f"run_id,device,model,decode_tps,{name}\nr,pixel8,llama,4,{cell}\n"))
+    scenario = Scenario.from_json({"device": "d", "model": "m", **run.known})
+    assert getattr(scenario, name) == run.known[name]
+    assert f"`{name}`" in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("cell", "means"), [("true", True), ("1", True), ("FALSE", False), ("0", False), ("", None)])
+def test_a_choice_between_two_is_true_or_false(tmp_path, cell, means):
+    text = f"run_id,device,model,decode_tps,expert_overlap\nr,pixel8,llama,4,{cell}\n"
+    assert importers.read(write(tmp_path, text))[0].known.get("expert_overlap") is means
+
+
 @pytest.mark.parametrize(
     ("header", "cells", "says"),
     [
@@ -54,6 +82,9 @@ def test_other_measurements_are_kept_and_are_no_inputs(tmp_path):
         ("n_threads", "0", "row 2, column n_threads: n_threads is 0"),
         ("runtime", "strem", "row 2, column runtime: unknown runtime 'strem'"),
         ("ram_bytes", "3GB", "row 2, column ram_bytes"),
+        ("expert_overlap", "maybe", "row 2, column expert_overlap: 'maybe' is none of true, false, 1, 0"),
+        ("drop_cold", "2", "row 2, column drop_cold: drop_cold is 2"),
+        ("entry_temperature_c", "nan", "row 2, column entry_temperature_c"),
         ("bytes_per_token", "inf", "row 2, column bytes_per_token"),
         ("device", "x", "row 1: column device is there twice"),
     ],

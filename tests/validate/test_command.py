@@ -81,7 +81,7 @@ def test_a_limit_is_not_kept_by_comparing_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        ((), 2, "neither --runs nor --host"),
+        (("--runs", "RUNS", "--host", "x.toml"), 2, "both --runs and --host"),
         (("--runs", "none.csv"), 2, "no such file"),
         (("--runs", "RUNS", "--kind", "huge"), 2, "kinds here: large, small"),
         (("--runs", "RUNS", "--fail-above", "-1"), 2, "--fail-above"),

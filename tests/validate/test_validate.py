@@ -16,6 +16,7 @@ from simio.records.measurement import Measurement
 from simio.records.scenario import Scenario
 from simio.records.validation import Comparison
 from simio.validate import parts, summarize, validate
+from simio.validate.compare import p95_s
 from simio.validate.errors import baseline_ms, noise_floor
 
 MEASURED = ("prefill_tps", "decode_tps", "ms_per_token", "load_s")
@@ -168,6 +169,46 @@ def test_the_time_to_load_is_compared_where_it_was_measured():
     assert not_measured.load_error is None
     summary = summarize([loaded, not_measured]).summary
     assert (summary.n_loads, summary.median_abs_load_error) == (1, abs(loaded.load_error))
+
+
+def test_slow_tokens_bytes_and_hits_are_compared_where_they_were_measured():
+    predicted = {"p95_token_s": 0.3, "bytes_per_token": 150.0, "hit_ratio": 0.7}
+    full = row(100, predicted=predicted, measured={"p95_token_s": 0.2, "bytes_per_token": 200.0, "hit_ratio": 0.75})
+    other = row(100, predicted=predicted, measured={"bytes_per_token": 100.0, "hit_ratio": 0.0})
+    silent = row(100, predicted=predicted, measured={"bytes_per_token": 0.0})
+    assert (full.p95_error, full.bytes_error, full.hit_error) == pytest.approx((0.5, -0.25, -0.05))
+    assert (silent.p95_error, silent.bytes_error, silent.hit_error) == (None, None, None)
+    assert other.to_json()["hit_error"] == 0.7
+    s = summarize([full, other, silent]).summary
+    assert (s.n_p95, s.n_bytes, s.n_hits) == (1, 2, 2)
+    assert s.median_abs_p95_error == pytest.approx(0.5)
+    assert (s.median_abs_bytes_error, s.max_abs_bytes_error) == pytest.approx((0.375, 0.5))
+    assert s.max_abs_hit_error == 0.7
+
+
+def test_the_95th_percentile_leaves_the_first_tokens_out_where_enough_follow():
+    warm_up = [9.0] * 16
+    assert p95_s([*warm_up, *[1.0] * 19, 2.0]) == 1.0
+    assert p95_s([*warm_up, *[1.0] * 18, 2.0, 2.0]) == 2.0
+    assert p95_s([*warm_up, *[1.0] * 15]) == 9.0
+    assert p95_s([0.5]) == 0.5
+
+
+def test_the_95th_percentile_of_a_run_is_set_beside_that_of_its_prediction():
+    p = predict(Scenario(device="pixel8", model="llama-3.2-1b:q4_0", runtime="resident", n_threads=4))
+    latencies = tuple(0.04 + i / 1e4 for i in range(64))
+    timed, told, silent = validate(
+        [replace(RUN, token_s=latencies), replace(RUN, counters={"p95_token_s": 0.07}), RUN]
+    ).rows
+    assert timed.measured["p95_token_s"] == p95_s(latencies)
+    assert timed.predicted["p95_token_s"] == p95_s(p.token_latencies_s)
+    assert told.p95_error == pytest.approx(p95_s(p.token_latencies_s) / 0.07 - 1)
+    assert silent.p95_error is None
+
+
+def test_the_percentile_is_that_of_the_phone_s_index(shared):
+    for run in importers.read(shared / "traces" / "oneplus15r" / "runs.csv"):
+        assert p95_s(run.token_s) == pytest.approx(run.counters["p95_token_s"], rel=1e-4)
 
 
 def mistreated(path: Path, target: Path) -> Path:
