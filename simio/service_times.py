@@ -190,10 +190,13 @@ def care_s(step: Step, rates: Rates) -> Seconds:
     """
     if step.care is None:
         return 0.0
-    care = step.care
-    pages = care.swap_bytes / PAGE_BYTES
-    commit = care.commit_bytes / rates.commit_bytes_per_s
-    return commit + pages * rates.swap_fault_s + care.handovers * rates.handover_s
+    commit = step.care.commit_bytes / rates.commit_bytes_per_s
+    return commit + paging_s(step, rates) + step.care.handovers * rates.handover_s
+
+
+def paging_s(step: Step, rates: Rates) -> Seconds:
+    """The part of C4 that memory pressure costs: ``n_swap/4096·t_swap``. [s]"""
+    return step.care.swap_bytes / PAGE_BYTES * rates.swap_fault_s if step.care else 0.0
 
 
 def heat_state(thermal: Thermal, entry_temperature_c: float | None, loaded_s: float) -> float:

@@ -29,7 +29,7 @@ _COUNTERS = {
     "cpu_temp_max_c": ("max_temperature_c", 1.0), "mem_available_floor_mib": ("least_available_bytes", MIB),
 }  # fmt: skip
 #: What differs between runs of equal settings; they still repeat each other.
-_CONDITIONS = ("ram_bytes", "entry_temperature_c")
+_CONDITIONS = ("available_bytes", "entry_temperature_c")
 
 
 class BigmoeRuns:

@@ -48,7 +48,7 @@ def settings(row: Row, names: Names, runtime: str, policy: str = "") -> dict[str
     settings.count("prompt_tokens", names.prompt_tokens)
     settings.put("entry_temperature_c", names.temperature, row.number(names.temperature, float("-inf")))
     available = row.positive(names.available)
-    settings.put("ram_bytes", names.available, None if available is None else round(available * MIB))
+    settings.put("available_bytes", names.available, None if available is None else round(available * MIB))
     if runtime == "stream":
         _stream(settings, names, policy)
     return settings.known

@@ -138,6 +138,8 @@ class Walker:
                     steps.append(self._dense(dense_steps[index]))
                 continue
             experts = next(chosen)
+            if kind == "decode" and self.scenario.drop_cold:
+                experts = self._without_cold(index, experts, self.scenario.drop_cold)
             need = self._need(index, block, experts, layer_number)
             if kind == "decode":
                 self.n_lookups += len(experts)
@@ -165,6 +167,17 @@ class Walker:
         caches = self.scenario.cache_policy != "none"
         commit = (missing + guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
+
+    def _without_cold(self, index: int, experts: tuple[int, ...], least_share: float) -> tuple[int, ...]:
+        """Leave out those of little weight that would have to be read; the heaviest always stays."""
+        shares = weights_by_rank(len(experts))
+        ranks = self._random.sample(range(len(experts)), len(experts))  # popularity does not tell the weight
+        kept = [
+            expert
+            for expert, rank in zip(experts, ranks, strict=True)
+            if rank == 0 or shares[rank] >= least_share or (index, expert) in self.store.cache
+        ]
+        return tuple(kept)
 
     def _guess(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> int:
         """Read experts before the router has spoken: those of the last token, or those an early router names."""
@@ -211,6 +224,16 @@ class Walker:
                 self._slices[key] = (Fetch(n, 1, layer.chunks[p].raw_bytes, 0, 0, 0, sequential=False),) * n_experts
             fetches += self._slices[key]
         return fetches
+
+
+def weights_by_rank(top_k: int) -> list[float]:
+    """What share of the router's weight the experts of a token get, the heaviest first: 1/(rank + 3), normalised.
+
+    Mean shares of top-6 in a routing trace of Qwen3-30B-A3B: 0.272, 0.200, 0.164, 0.139, 0.120, 0.105, within 0.005 of
+    this; of Gemma-4-26B-A4B within 0.045 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1).
+    """
+    raw = [1 / (rank + 3) for rank in range(top_k)]
+    return [weight / sum(raw) for weight in raw]
 
 
 def projections(layer: ExpertLayer) -> list[int]:

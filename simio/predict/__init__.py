@@ -15,6 +15,7 @@ from simio.predict.resolve import Progress, Resolved, resolve
 from simio.predict.suggest import suggest
 from simio.records.prediction import Prediction, TokenLatency
 from simio.records.scenario import Scenario
+from simio.service_times import read_bandwidth
 from simio.sim import engine
 
 
@@ -56,7 +57,7 @@ def predict(
         model=_model(resolved),
         compression=_compression(resolved),
         token_latencies_s=tuple(latencies),
-        notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved)),
+        notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved, point)),
         versions={"simio": __version__, "numpy": numpy.__version__, "simpy": engine.VERSION},
     )
 
@@ -96,10 +97,25 @@ def _compression(resolved: Resolved) -> dict[str, object]:
     }
 
 
-def _doubts(drawn: Drawn, resolved: Resolved) -> tuple[str, ...]:
-    """What the RAM of the device leaves open."""
+#: Lanes that bring less than this share more are not worth having.
+LANE_GAIN = 0.02
+
+
+def _idle_lanes(resolved: Resolved, point: Point) -> list[str]:
+    """Where more lanes read slices of experts than the storage rewards."""
+    lanes = point.plan.queue_depth
+    if resolved.scenario.dense_weights is None:
+        return []
+    rate = [read_bandwidth(resolved.device.storage, point.plan.request_bytes, n) for n in range(1, lanes + 1)]
+    enough = 1 + next(n for n, r in enumerate(rate) if r >= (1 - LANE_GAIN) * max(rate))
+    return [f"more than {enough} lanes gain nothing here"] if enough < lanes else []
+
+
+def _doubts(drawn: Drawn, resolved: Resolved, point: Point) -> tuple[str, ...]:
+    """What the lanes, and the RAM of the device, leave open."""
     usable = resolved.device.memory.usable
-    notes = [f"usable RAM of {resolved.device.name}: {usable.note}"] if usable.note else []
+    notes = _idle_lanes(resolved, point)
+    notes += [f"usable RAM of {resolved.device.name}: {usable.note}"] if usable.note else []
     if drawn.infeasible:
         notes.append(f"in {100 * drawn.infeasible:.0f} % of the draws the weights do not fit in RAM (0 tokens/s)")
     return tuple(notes)

@@ -7,7 +7,7 @@ from simio.predict.point import Point
 from simio.predict.resolve import Resolved
 from simio.records.device import Quantity
 from simio.records.prediction import Bottleneck, Confidence
-from simio.service_times import arithmetic_s, attention_s, base_codec, kv_traffic_s, traffic_s
+from simio.service_times import arithmetic_s, attention_s, base_codec, care_s, kv_traffic_s, paging_s, traffic_s
 
 #: Kind of source → how much it is worth; the worst one behind the limiting resource decides the label.
 _LABEL = {
@@ -18,6 +18,9 @@ _LABEL = {
 
 #: What limits a run whose resources are all mostly idle.
 WAITING = "waiting (stages do not overlap)"
+
+#: What the cores do for a weight cache, and for the kernel when memory is short.
+CARE, PAGING = "weight cache", "page faults"
 
 #: Below this share the busiest resource is not the limit: stages wait for each other.
 BUSY = 0.5
@@ -33,13 +36,15 @@ def find(point: Point) -> Bottleneck:
     first = point.plan.n_setup + skip
     wanted = demand(point.timed, first)
     time = sum(latencies[skip:])
-    memory, cores = _compute_split(point, first)
+    memory, cores, care, paging = _compute_split(point, first)
     total = {
         "storage bandwidth": wanted.busy_s["storage"],
         "storage latency": wanted.busy_s["slots"] / point.timed.queue_depth if point.timed.latency_s else 0.0,
         "decompression": wanted.busy_s["decompress"] / point.timed.n_workers,
         "memory bandwidth": memory,
         "compute": cores,
+        CARE: care,
+        PAGING: paging,
     }
     share = {name: busy / time for name, busy in total.items()}
     ranked = sorted(share, key=lambda name: share[name], reverse=True)
@@ -49,17 +54,21 @@ def find(point: Point) -> Bottleneck:
     return Bottleneck(ranked[0], ranked[1], share, busiest / time)
 
 
-def _compute_split(point: Point, first: int) -> tuple[float, float]:
-    """Compute time of the decode passes, split by what binds each step: DRAM, or the cores (with synchronisation)."""
+def _compute_split(point: Point, first: int) -> tuple[float, float, float, float]:
+    """Compute time of the decode passes, split by what binds each step: DRAM, the cores (with synchronisation), the
+    care of a weight cache, and pages brought back from swap.
+    """
     counts: dict[int, int] = {}
     for p in point.plan.order[first:]:
         counts[p] = counts.get(p, 0) + 1
-    memory = cores = 0.0
+    memory = cores = care = paging = 0.0
     for p, n in counts.items():
         for step in point.plan.passes[p].steps:
             traffic, arithmetic = float(traffic_s(step, point.rates)), float(arithmetic_s(step, point.rates))
             attention, kv_traffic = float(attention_s(step, point.rates)), kv_traffic_s(step, point.rates)
             cores += n * step.overheads * float(point.rates.layer_overhead_s)
+            paging += n * float(paging_s(step, point.rates))
+            care += n * float(care_s(step, point.rates) - paging_s(step, point.rates))
             if traffic >= arithmetic:
                 memory += n * traffic
             else:
@@ -68,7 +77,7 @@ def _compute_split(point: Point, first: int) -> tuple[float, float]:
                 cores += n * attention
             else:
                 memory += n * attention
-    return memory, cores
+    return memory, cores, care, paging
 
 
 def confidence(bottleneck: Bottleneck, resolved: Resolved, point: Point, ram_is_asked: bool) -> Confidence:
@@ -99,6 +108,11 @@ def _numbers(resource: str, resolved: Resolved, point: Point) -> list[Quantity]:
         return (near or [p.bandwidth for p in device.storage.curve]) + (faults if point.plan.runtime == "mmap" else [])
     if resource == "memory bandwidth":
         return [device.memory.read_bandwidth]
+    if resource in (CARE, PAGING):
+        care = (
+            (device.memory.commit_bandwidth, device.cpu.handover) if resource == CARE else (device.memory.swap_fault,)
+        )
+        return [q for q in care if q is not None]
     if resource == "decompression":
         rate = device.cpu.decompress.get(base_codec(resolved.profile.codec))
         return [rate] if rate else []

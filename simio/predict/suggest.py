@@ -15,7 +15,7 @@ from simio.records.codec_profile import CodecProfile
 from simio.records.prediction import Suggestion
 from simio.records.scenario import Scenario
 from simio.service_times import n_cores
-from simio.units import MIB
+from simio.units import GIB, MIB, format_bytes
 
 #: Gains below this are within the noise of any phone measurement and are not worth a change.
 LEAST_GAIN = 1.02
@@ -58,6 +58,9 @@ def _candidates(asked: Scenario, resolved: Resolved, point: Point, progress: Pro
     if point.plan.runtime == "resident":
         yield from _thread_counts(asked, resolved)
         return
+    if resolved.scenario.dense_weights is not None:
+        yield from _expert_knobs(asked, resolved, point)
+        return
     if point.plan.runtime == "mmap":
         streamed = replace(asked, runtime="stream")
         yield "runtime", "stream the weights with explicit reads instead of mmap", streamed, profile
@@ -89,6 +92,27 @@ def _thread_counts(asked: Scenario, resolved: Resolved) -> Iterator[Candidate]:
     for n in sorted({cores, (resolved.scenario.n_threads or 1) + 1}):
         if n <= cores:
             yield "threads", f"compute with {n} threads", replace(asked, n_threads=n), resolved.profile
+
+
+def _expert_knobs(asked: Scenario, resolved: Resolved, point: Point) -> Iterator[Candidate]:
+    """The neighbours of how experts are streamed: size of the cache, overlap, lanes."""
+    chosen, profile = resolved.scenario, resolved.profile
+    held = point.plan.ram.weights - resolved.layout.dense_bytes - resolved.layout.looked_up_bytes
+    size = (chosen.cache_bytes or max(0, held)) if chosen.cache_policy != "none" else 0
+    room = point.plan.ram.budget - point.plan.ram.weights + held - point.plan.ram.kv_cache - point.plan.ram.buffers
+    for share in (0.25, 0.5, 0.75, 0.9):
+        n_bytes = round(share * room / GIB * 4) * GIB // 4
+        if n_bytes > 0 and abs(n_bytes - size) > GIB // 8:
+            cached = replace(asked, cache_policy=asked.cache_policy if size else "lru", cache_bytes=n_bytes)
+            yield "cache", f"cache experts in {format_bytes(n_bytes)}", cached, profile
+    other = not chosen.expert_overlap
+    change = "multiply experts as their slices arrive" if other else "read all slices of a layer before multiplying"
+    yield "overlap", change, replace(asked, expert_overlap=other), profile
+    lanes = chosen.queue_depth or 1
+    for n in sorted({2, 4, 8} - {lanes}):
+        yield "queue depth", f"read with {n} lanes", replace(asked, queue_depth=n), profile
+    if chosen.speculative_gate:
+        yield "speculation", "do not guess the router", replace(asked, speculative_gate=None), profile
 
 
 def _stream_knobs(asked: Scenario, resolved: Resolved) -> Iterator[Candidate]:

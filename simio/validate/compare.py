@@ -170,7 +170,7 @@ def _also_predicted(p: Prediction) -> dict[str, Any]:
         "ttft_s": p.ttft_s,
         "load_s": p.cold_start_s - p.ttft_s,
         "bytes_per_token": p.bytes_per_token,
-        "hit_ratio": p.hit_ratio,
+        "hit_ratio": p.hit_ratio if p.cache_hit_ratio is None else p.cache_hit_ratio,
         "runtime": resolved.runtime,
         "n_threads": resolved.n_threads,
         "ram_bytes": resolved.ram_bytes,

@@ -69,7 +69,7 @@ def test_the_inputs_of_a_streamed_run_are_scenario_fields(tmp_path):
     )  # fmt: skip
     assert run.known == {
         "runtime": "stream", "top_k": 6, "n_threads": 4, "n_tokens": 3, "prompt_tokens": 34, "context_tokens": 2048,
-        "entry_temperature_c": 42.4, "ram_bytes": round(6054.6 * MIB), "queue_depth": 4, "expert_overlap": True,
+        "entry_temperature_c": 42.4, "available_bytes": round(6054.6 * MIB), "queue_depth": 4, "expert_overlap": True,
         "dense_weights": "anon", "cache_policy": "layer_lfu", "cache_bytes": 4000 * MIB,
     }  # fmt: skip
     assert run.known.keys() <= {field.name for field in fields(Scenario)}
@@ -102,7 +102,7 @@ def test_a_mapped_run_has_no_settings_of_a_stream(tmp_path):
         ({"drop_cold": "0"}, {"drop_cold": None}),
         ({"dense_weights": "warm"}, {"dense_weights": "warm"}),
         ({"io_lanes": "", "cpu_temp_start_c": ""}, {"queue_depth": None, "entry_temperature_c": None}),
-        ({"mem_available_start_mib": ""}, {"ram_bytes": None}),
+        ({"mem_available_start_mib": ""}, {"available_bytes": None}),
         ({"cpu_temp_start_c": "-5"}, {"entry_temperature_c": -5.0}),
     ],
 )
@@ -193,7 +193,7 @@ def test_a_damaged_file_of_tokens_is_refused_with_the_place(tmp_path, text, says
 def test_a_file_of_tokens_alone_takes_everything_from_its_headers(tmp_path):
     (run,) = importers.read(alone(tmp_path))
     of_index = read_one(tmp_path)
-    unsaid = {"entry_temperature_c", "ram_bytes"}
+    unsaid = {"entry_temperature_c", "available_bytes"}
     assert run.known == {name: value for name, value in of_index.known.items() if name not in unsaid}
     assert (run.token_s, run.per_token, run.device) == (of_index.token_s, of_index.per_token, "")
     assert (run.bytes_per_token, run.counters["hit_ratio"]) == (500, 0.5)

@@ -1,0 +1,132 @@
+"""A streamed mixture of three layers, four experts of 1 MB each, one taken per token, worked out on paper."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+from tiny import MB, device, model, number, profile, run, scenario
+
+from simio.errors import InfeasibleError, UsageError
+from simio.plan.layout import ALIGN_BYTES, lay_out
+from simio.plan.routing import draw_routing
+from simio.predict.point import evaluate
+from simio.predict.resolve import complete
+from simio.records.device import Device, Thermal
+from simio.service_times import derated, heat_state
+
+MIXTURE = profile(model(n_experts=4, top_k=1))
+SLICE = (MB + ALIGN_BYTES) / 2e9  # on the 2 GB/s link
+DENSE = EXPERT = 1e-4  # 1 MB at 10 GB/s
+
+
+def caring(**more: object) -> Device:
+    """A device that says what a weight cache costs: 1 ms a MB, 1 µs a page, 50 µs a wait."""
+    plain = device(latency_s=1e-9, **more)  # type: ignore[arg-type]
+    memory = replace(plain.memory, commit_bandwidth=number(1e9, "bytes_per_s"), swap_fault=number(1e-6, "s"))
+    return replace(plain, memory=memory, cpu=replace(plain.cpu, handover=number(5e-5, "s")))
+
+
+def test_serial_without_a_cache_reads_one_expert_a_layer_and_then_multiplies():
+    point = run(MIXTURE, device(latency_s=1e-9), dense_weights="anon", cache_policy="none", expert_overlap=False)
+    assert point.token_latencies_s == pytest.approx([3 * (DENSE + SLICE + EXPERT)] * 4, rel=1e-3)
+    assert point.plan.cache_hit_ratio is None
+
+
+def test_a_wait_costs_a_handover_and_a_miss_costs_the_cache_its_care():
+    point = run(MIXTURE, caring(), dense_weights="anon", cache_bytes=2 * MB, expert_overlap=False)
+    missed = 3 * (DENSE + 1e-3 + SLICE + 5e-5 + EXPERT)  # below one token cycle nothing is hit
+    assert point.plan.cache_hit_ratio == 0.0
+    assert point.token_latencies_s == pytest.approx([missed] * 4, rel=1e-3)
+    assert "below one token cycle" in " ".join(point.plan.notes)
+
+
+def test_with_overlap_lanes_read_while_the_cache_makes_room():
+    point = run(MIXTURE, caring(), dense_weights="anon", cache_bytes=2 * MB, expert_overlap=True)
+    overlapped = 3 * (DENSE + max(1e-3, SLICE) + 5e-5 + EXPERT)
+    assert point.token_latencies_s == pytest.approx([overlapped] * 4, rel=1e-3)
+
+
+def test_with_all_experts_cached_only_products_are_left():
+    on = caring(usable=1e9)
+    point = run(MIXTURE, on, dense_weights="anon", cache_bytes=12 * MB, prompt_tokens=60, n_tokens=20)
+    assert point.token_latencies_s[-1] == pytest.approx(3 * (DENSE + EXPERT))
+    assert point.plan.cache_hit_ratio == pytest.approx(1.0)
+
+
+def test_a_cache_past_the_ram_pays_for_hits_with_pages_from_swap():
+    def mean(ram_bytes: int) -> float:
+        tight = {"dense_weights": "anon", "cache_bytes": 12 * MB, "prompt_tokens": 60, "n_tokens": 20}
+        point = run(MIXTURE, caring(), ram_bytes=ram_bytes, **tight)
+        assert point.plan.cache_hit_ratio == pytest.approx(1.0)
+        latencies = point.token_latencies_s
+        return sum(latencies) / len(latencies)
+
+    roomy, tight, tighter = mean(100 * MB), mean(9 * MB), mean(6 * MB)
+    assert roomy < tight < tighter
+    # at most every expert of a token comes back, page by page
+    assert tighter <= roomy + 3 * MB / 4096 * 1e-6 * 1.01
+
+
+def test_dense_weights_without_room_come_back_for_every_token():
+    point = run(MIXTURE, caring(), dense_weights="mmap", cache_policy="none", ram_bytes=2 * MB, expert_overlap=False)
+    kv_and_buffers = point.plan.ram.kv_cache + point.plan.ram.buffers
+    lost = 1 * MB + kv_and_buffers
+    expected = 3 * (DENSE + SLICE + 5e-5 + EXPERT) + lost / 4096 * 1e-6
+    assert point.token_latencies_s == pytest.approx([expected] * 4, rel=1e-2)
+    assert "not even the dense weights fit" in " ".join(point.plan.notes)
+
+
+def test_an_app_larger_than_the_memory_is_killed():
+    with pytest.raises(InfeasibleError, match="killed"):
+        run(MIXTURE, device(usable=4e6), dense_weights="anon", cache_bytes=12 * MB)
+
+
+def test_experts_read_on_a_guess_cost_bytes_and_raise_hits():
+    cached = {"dense_weights": "anon", "cache_bytes": 6 * MB, "n_tokens": 60}
+    plain = run(MIXTURE, device(), **cached)
+    guessed = run(MIXTURE, device(), speculative_gate=True, **cached)
+    assert guessed.plan.cache_hit_ratio > plain.plan.cache_hit_ratio
+    assert sum(guessed.timed.link_bytes) > sum(plain.timed.link_bytes)
+
+
+def test_heat_is_one_thermal_mass():
+    thermal = Thermal(
+        number(100.0, "s"), number(0.6, "1"), number(0.5, "1"), number(40.0, "degc"), number(90.0, "degc")
+    )
+    assert heat_state(thermal, None, 0.0) == 0.0
+    assert heat_state(thermal, 90.0, 0.0) == 1.0
+    assert heat_state(thermal, 40.0, 100.0) == pytest.approx(0.6321, abs=1e-4)
+    assert derated(thermal.cpu_share, 1.0) == pytest.approx(0.6)
+    hot = replace(device(latency_s=1e-9), thermal=thermal)
+    resolved = complete(scenario(dense_weights="anon", cache_policy="none", sustained_s=1e6), hot, MIXTURE)
+    cool = complete(scenario(dense_weights="anon", cache_policy="none"), replace(hot, thermal=None), MIXTURE)
+    ratio = evaluate(resolved).tokens_per_s / evaluate(cool).tokens_per_s
+    assert 0.5 < ratio < 0.6  # the link at half its rate, the cores at 0.6
+
+
+@pytest.mark.parametrize("choice", ["dense_weights", "expert_overlap", "speculative_gate", "routing"])
+def test_a_dense_model_has_no_experts_to_stream(choice):
+    value: object = {"dense_weights": "anon", "routing": "x.csv"}.get(choice, True)
+    with pytest.raises(UsageError, match="no routed experts"):
+        run(profile(model()), device(), **{choice: value})
+
+
+def test_heat_of_a_device_that_does_not_say_is_refused():
+    with pytest.raises(UsageError, match="when hot is not known"):
+        run(profile(model()), device(), sustained_s=60.0)
+
+
+def test_drawn_routing_is_local_and_swings_from_token_to_token():
+    routing = draw_routing(48, 128, 8, 200, 0)
+    assert routing == draw_routing(48, 128, 8, 200, 0)
+    assert all(len(set(layer)) == 8 for token in routing[:5] for layer in token)
+    shared = [sum(len({*a} & {*b}) for a, b in zip(x, y, strict=True)) / 48 for x, y in pairwise(routing)]
+    mean = sum(shared) / len(shared)
+    assert mean > 2 * 8 * 8 / 128  # independent uniform draws would share half an expert
+    assert max(shared) - min(shared) > 2
+
+
+def test_layout_of_the_mixture():
+    assert lay_out(MIXTURE).n_experts == 4
