@@ -23,13 +23,14 @@ import numpy as np
 
 from simio import catalog
 from simio.calibrate.fit_lattice import STEP, Array, Lattice
-from simio.calibrate.fit_parameters import Z90, Parameter, present, scaled, spread
+from simio.calibrate.fit_parameters import Z90, Parameter, one_scaled, present, quantities, scaled, spread
 from simio.calibrate.fit_results import CrossValidation, Fit, Found, Held
 from simio.calibrate.fit_runs import Answers, of_device
 from simio.errors import MissingPackageError, UsageError
 from simio.predict.interval import REPEAT
 from simio.records.device import Device
 from simio.records.measurement import Measurement
+from simio.validate.compare import relation
 
 Progress = Callable[[int, int], None]
 NDArrayInt = np.ndarray[Any, np.dtype[np.int_]]
@@ -40,6 +41,10 @@ NOISE = 0.08
 NOISE_RUNS = 4
 #: A parameter is fitted where doubling it changes a prediction by more than about 1.4 %: |d log time / d log rate|.
 RESPONSE = 0.02
+#: A parameter keeps its value where less of what is known of it comes from the runs.
+LEAST_TOLD = 0.05
+#: Runs that are asked which single numbers they respond to.
+N_ASKED = 12
 #: No factor beyond e to this.
 FARTHEST = 3.0
 #: Fewer runs fit nothing.
@@ -57,6 +62,7 @@ class _Solution:
     logs: Array  # of every parameter
     active: tuple[int, ...]
     covariance: Array  # of the active ones
+    told: Array  # share of what is known of each active one that comes from the runs and not from the file
     residual: float
 
 
@@ -75,6 +81,7 @@ class Fitter:
         path = device if isinstance(device, str) else ""
         self.device = catalog.load(device) if isinstance(device, str) else device
         mine, others = of_device(runs, self.device, path)
+        self._is_cited = any(relation(self.device, run) != "apart" for run in mine)
         self.answers = Answers(self.device, mine, model_of, progress)
         self.runs = tuple(self.answers.runs)
         self.skipped = (*others, *self.answers.skipped)
@@ -107,6 +114,40 @@ class Fitter:
             before_ms=tuple(before.tolist()),
             skipped=self.skipped,
         )
+
+    def touched(self, found: Fit) -> dict[str, list[bool]]:
+        """For every number of each fitted parameter, whether predictions of these runs respond to it alone.
+
+        Asked of one run of each model and runtime.
+        """
+        kinds = {(q.model, q.runtime): i for i, q in enumerate(self.answers.questions)}
+        asked = list(kinds.values())[:N_ASKED]
+        key = self._plan_logs(np.array([found.logs.get(p.name, 0.0) for p in self.parameters]))
+        here = {q: self.answers.log_ms(q, found.device, key) for q in asked}
+        touched: dict[str, list[bool]] = {}
+        for p in self.parameters:
+            if p.name in found.logs:
+                n = len(quantities(found.device, p))
+                tried = [one_scaled(found.device, p, i, STEP) for i in range(n)]
+                touched[p.name] = [
+                    any(abs(self.answers.log_ms(q, device, key) - here[q]) >= RESPONSE * STEP for q in asked)
+                    for device in tried
+                ]
+        return touched
+
+    def ways(self) -> list[str]:
+        """What can be left out here, each way that is not the same as the one before it; by run always."""
+        found = ["run"]
+        for by in GROUPS[1:]:
+            n = len(self.groups(by))
+            if 1 < n < len(self.groups(found[-1])) or (1 < n < len(self.runs) and by == "model"):
+                found.append(by)
+        return found
+
+    @property
+    def is_cited(self) -> bool:
+        """Whether the device file already takes numbers from where a run comes from, or was fitted."""
+        return self._is_cited
 
     def groups(self, by: str) -> dict[str, list[int]]:
         """Indices of the runs that are left out together."""
@@ -209,18 +250,19 @@ class Fitter:
         return found
 
     def _solve(self, rows: NDArrayInt) -> _Solution:
-        """Fit ``rows``; what begins to matter at the optimum joins."""
+        """Fit ``rows``; what begins to matter at the optimum joins, and what they say nothing of stays as it was."""
         logs = np.zeros(len(self.parameters))
-        active: tuple[int, ...] = ()
-        solution = None
-        for _ in range(len(self.parameters) + 1):
-            responding = {i for i, r in enumerate(self._response(logs, rows)) if r >= RESPONSE} | set(active)
-            if solution is not None and responding == set(active):
+        active: set[int] = set()
+        silent: set[int] = set()
+        solution = self._solve_for(rows, ())
+        for _ in range(2 * len(self.parameters)):
+            joining = {i for i, r in enumerate(self._response(logs, rows)) if r >= RESPONSE} - active - silent
+            if not joining and not (silent & active):
                 break
-            active = tuple(sorted(responding))
-            solution = self._solve_for(rows, active)
+            active = (active | joining) - silent
+            solution = self._solve_for(rows, tuple(sorted(active)))
             logs = solution.logs
-        assert solution is not None
+            silent |= {i for k, i in enumerate(solution.active) if solution.told[k] < LEAST_TOLD}
         return solution
 
     def _solve_for(self, rows: NDArrayInt, active: tuple[int, ...]) -> _Solution:
@@ -235,7 +277,12 @@ class Fitter:
             sigma = sqrt((NOISE_RUNS * noise**2 + n * scatter**2) / (NOISE_RUNS + n))
             if abs(sigma / before - 1) < 0.02:
                 break
-        return _Solution(logs, active, covariance, sigma)
+        prior = np.array([self._width(i, logs[i]) ** 2 for i in active])
+        return _Solution(logs, active, covariance, 1 - np.diag(covariance) / prior, sigma)
+
+    def _width(self, i: int, log_factor: float) -> float:
+        down, up = self._spreads[i]
+        return down if log_factor < 0 else up
 
     def _least_squares(
         self, rows: NDArrayInt, active: tuple[int, ...], start: Array, sigma: float
@@ -294,8 +341,10 @@ class Fitter:
         if i not in solution.active:
             return Found(p.name, p.places, p.meaning, False, response, **prior)
         k = solution.active.index(i)
-        x, sd = float(solution.logs[i]), sqrt(float(solution.covariance[k, k]))
-        return Found(p.name, p.places, p.meaning, True, response, exp(x), exp(x - Z90 * sd), exp(x + Z90 * sd), **prior)
+        x, variance = float(solution.logs[i]), float(solution.covariance[k, k])
+        from_runs = max(0.0, 1 / variance - 1 / self._width(i, x) ** 2)
+        low, high = (Z90 / sqrt(from_runs + 1 / side**2) for side in (down, up))
+        return Found(p.name, p.places, p.meaning, True, response, exp(x), exp(x - low), exp(x + high), **prior)
 
 
 def fit(runs: Sequence[Measurement], device: str | Device, model_of: Mapping[str, str] | None = None) -> Fit:

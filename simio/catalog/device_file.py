@@ -47,7 +47,7 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
     """
     reader = Reader()
     reader.read_sources(reader.table(top, "", "sources"))
-    reader.keys(top, "", ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"), ("aliases",))
+    reader.keys(top, "", ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"), ("aliases", "fit"))
     if top.get("schema", SCHEMA) != SCHEMA:
         reader.problem("schema", f"is {top['schema']!r}, this version reads {SCHEMA}")
     device = Device(
@@ -60,6 +60,7 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
         sources=tuple(reader.sources.values()),
         aliases=_aliases(reader, top),
     )
+    _fit(reader, top)
     reader.unused_sources()
     return device, reader.problems
 
@@ -120,6 +121,15 @@ def _point(reader: Reader, where: str, entry: dict[str, Any]) -> ReadPoint:
         queue_depth=reader.whole(entry, where, "queue_depth"),
         bandwidth=reader.quantity(entry, where, "bandwidth", "bytes_per_s"),
     )
+
+
+def _fit(reader: Reader, top: dict[str, Any]) -> Quantity | None:
+    """``fit.residual``: standard deviation of log time that a fit to runs left unexplained; None without a fit."""
+    if "fit" not in top:
+        return None
+    table = reader.table(top, "", "fit")
+    reader.keys(table, "fit", ("residual",))
+    return reader.quantity(table, "fit", "residual", "1")
 
 
 def _no_twins(reader: Reader, curve: tuple[ReadPoint, ...]) -> None:
