@@ -47,12 +47,8 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
     """
     reader = Reader()
     reader.read_sources(reader.table(top, "", "sources"))
-    reader.keys(
-        top,
-        "",
-        ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources"),
-        ("aliases", "thermal", "run_spread"),
-    )
+    needed = ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources")
+    reader.keys(top, "", needed, ("aliases", "thermal", "fit"))
     if top.get("schema", SCHEMA) != SCHEMA:
         reader.problem("schema", f"is {top['schema']!r}, this version reads {SCHEMA}")
     device = Device(
@@ -65,7 +61,7 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
         sources=tuple(reader.sources.values()),
         aliases=_aliases(reader, top),
         thermal=_thermal(reader, reader.table(top, "", "thermal")) if "thermal" in top else None,
-        run_spread=reader.quantity(top, "", "run_spread", "1") if "run_spread" in top else None,
+        residual=_residual(reader, top),
     )
     reader.unused_sources()
     return device, reader.problems
@@ -129,6 +125,15 @@ def _point(reader: Reader, where: str, entry: dict[str, Any]) -> ReadPoint:
         queue_depth=reader.whole(entry, where, "queue_depth"),
         bandwidth=reader.quantity(entry, where, "bandwidth", "bytes_per_s"),
     )
+
+
+def _residual(reader: Reader, top: dict[str, Any]) -> Quantity | None:
+    """``fit.residual``: standard deviation of log time that a fit to runs left unexplained; None without a fit."""
+    if "fit" not in top:
+        return None
+    table = reader.table(top, "", "fit")
+    reader.keys(table, "fit", ("residual",))
+    return reader.quantity(table, "fit", "residual", "1")
 
 
 def _no_twins(reader: Reader, curve: tuple[ReadPoint, ...]) -> None:

@@ -1,4 +1,4 @@
-"""``simio calibrate``: a device file of this machine, of a phone, or from results people already have."""
+"""``simio calibrate``: a device file of this machine, of a phone, from results people have, or fitted to runs."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ def calibrate(
     results: Annotated[
         list[Path] | None, typer.Option("--from", help="Results: fio JSON, llama-bench JSON or JSONL, lzbench CSV.")
     ] = None,
+    runs: Annotated[
+        list[Path] | None, typer.Option("--runs", help="Fit --device to these measured runs, as validate reads them.")
+    ] = None,
+    kind: Annotated[list[str] | None, typer.Option(help="With --runs, only runs of this kind.")] = None,
     adb: Annotated[bool, typer.Option("--adb", help="Measure a phone over adb.")] = False,
     device: Annotated[str | None, typer.Option(help="Device to take the other numbers from.")] = None,
     serial: Annotated[str | None, typer.Option(help="Which phone, with --adb.")] = None,
@@ -28,19 +32,27 @@ def calibrate(
     budget: Annotated[float, typer.Option(help="Seconds to measure for, at most 180.")] = 150.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")] = False,
 ) -> None:
-    """Write a device file: of this machine, of a phone, or from results of fio, llama-bench and lzbench.
+    """Write a device file: of this machine, of a phone, from results of other tools, or fitted to measured runs.
 
-    --from may be given several times. Every number comes with its source and bounds; docs/calibrate.md says how.
+    --from and --runs may be given several times. With --runs and no -o the fit is printed and nothing is written.
+    Every number comes with its source and bounds; docs/calibrate.md says how.
 
     Example: simio calibrate host -o host.toml
     """
-    chosen = [way for way, is_chosen in (("host", target), ("--from", results), ("--adb", adb)) if is_chosen]
+    chosen = [way for way, is_chosen in _ways(target, results, adb, runs) if is_chosen]
     if len(chosen) != 1 or target not in (None, "host"):
-        what = f"'{target}' is not known" if target not in (None, "host") else "choose one of host, --from and --adb"
+        what = (
+            f"'{target}' is not known"
+            if target not in (None, "host")
+            else "choose one of host, --from, --runs and --adb"
+        )
         raise UsageError(f"simio calibrate: {what}", f"for example {_EXAMPLE}")
+    _refuse_unused(chosen[0], {"--device": device, "--serial": serial, "--folder": folder, "--kind": kind or None})
+    if runs:
+        _fit(runs, device, kind, output, as_json)
+        return
     if output is None:
         raise UsageError("no -o", f"name the device file to write, for example {_EXAMPLE}")
-    _refuse_unused(chosen[0], {"--device": device, "--serial": serial, "--folder": folder})
     check_output(str(output))
     if results:
         _from(results, device, output, as_json)
@@ -50,8 +62,13 @@ def calibrate(
         _host(output, folder, engine, budget, as_json)
 
 
+def _ways(target: object, results: object, adb: object, runs: object) -> tuple[tuple[str, object], ...]:
+    return ("host", target), ("--from", results), ("--adb", adb), ("--runs", runs)
+
+
 def _refuse_unused(way: str, given: dict[str, Any]) -> None:
-    meant = {"host": ("--folder",), "--from": ("--device",), "--adb": ("--device", "--serial")}[way]
+    meant = {"host": ("--folder",), "--from": ("--device",), "--adb": ("--device", "--serial"),
+             "--runs": ("--device", "--kind")}[way]  # fmt: skip
     for option, value in given.items():
         if value is not None and option not in meant:
             raise UsageError(f"{option} means nothing to simio calibrate {way}", "leave it out")
@@ -84,6 +101,39 @@ def _from(results: list[Path], device: str | None, output: Path, as_json: bool) 
         print_json({"device": catalog.to_json(found.device), "changed": found.changed, "skipped": found.skipped})
         return
     _print_changes(output, device or "", found.changed, "left out", found.skipped)
+
+
+def _fit(files: list[Path], device: str | None, kinds: list[str] | None, output: Path | None, as_json: bool) -> None:
+    from simio.calibrate.document import check_id
+    from simio.calibrate.fit_document import write_fit
+    from simio.calibrate.fitting import Fitter
+    from simio.cli.fit_text import describe
+    from simio.cli.validate import of_kind
+    from simio.importers import read_all
+
+    if device is None:
+        raise UsageError("--runs without --device", "name the device file to fit, --device NAME or FILE.toml")
+    if output is not None:
+        check_id(output)
+        check_output(str(output))
+    measured = of_kind(read_all(files), kinds)
+    with progress("planning", in_bytes=False) as reporter:
+        fitter = Fitter(measured, device, progress=reporter)
+    found = fitter.fit()
+    ways = fitter.ways()
+    with progress("leaving runs out", in_bytes=False) as reporter:
+        validations = [fitter.cross_validate(by, reporter) for by in ways]
+    if output is not None:
+        write_fit(found, fitter.touched(found), validations[0], device, files, output)
+    if as_json:
+        print_json({"written": str(output) if output else None} | found.to_json() |
+                   {"cross_validation": [one.to_json() for one in validations]})  # fmt: skip
+        return
+    print(describe(found, validations, fitter.is_cited))
+    if output is not None:
+        print(f"\n{output}: written; use it with --device {output}")
+    else:
+        print("\nnothing was written: name the device file to write with -o NAME.toml")
 
 
 def _phone(output: Path, serial: str | None, device: str | None, as_json: bool) -> None:

@@ -44,8 +44,8 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
     yield from _given("memory", device.memory, ("reserve", "commit_bandwidth", "swap_fault"))
     if device.thermal:
         yield from _given("thermal", device.thermal, ("time_constant", "cpu_share", "storage_share", "cool", "hot"))
-    if device.run_spread:
-        yield "run_spread", device.run_spread
+    if device.residual:
+        yield "fit.residual", device.residual
 
 
 def _given(table: str, record: object, names: tuple[str, ...]) -> Iterator[tuple[str, Quantity]]:

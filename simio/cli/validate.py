@@ -91,7 +91,8 @@ def _renaming(text: str) -> tuple[str, str]:
     return name, meant
 
 
-def _of_kind(runs: list[Measurement], kinds: list[str] | None) -> list[Measurement]:
+def of_kind(runs: list[Measurement], kinds: list[str] | None) -> list[Measurement]:
+    """The runs of these kinds, all where none is named. Raises ``UsageError`` for a kind that no run has."""
     present = sorted({run.kind for run in runs if run.kind})
     for kind in kinds or []:
         if kind not in present:
@@ -123,7 +124,7 @@ def _of_files(
 
     files = given or _shipped()
     renamed = dict(_renaming(text) for text in model or [])
-    chosen = _of_kind(read_all(files), kinds)
+    chosen = of_kind(read_all(files), kinds)
     with progress("predicting", in_bytes=False) as reporter:
         result = run(chosen, device, renamed, reporter)
     if save_runs is not None:

@@ -69,6 +69,7 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
     z = {name: np.array([rng.gauss(0.0, 1.0) for _ in range(n)]) for name in DRAWN}
     nominal = 1 / _mean_latency(*_latencies(point.plan, resolved, {name: np.zeros(1) for name in DRAWN}))[0]
     speeds = np.zeros(n)
+    spread = resolved.device.residual.value if resolved.device.residual else REPEAT
     for members, variant, plan in _variants(asked, resolved, point, z):
         if variant is not None and plan is not None:
             drawn = {name: row[members] for name, row in z.items()}
@@ -76,10 +77,7 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
             if is_bistable(plan):
                 of_a_run = _some_tokens(latencies, drawn)
             else:
-                spread = resolved.device.run_spread
-                of_a_run = _mean_latency(latencies, weights) * np.exp(
-                    (spread.value if spread else REPEAT) * drawn["repeat"]
-                )
+                of_a_run = _mean_latency(latencies, weights) * np.exp(spread * drawn["repeat"])
             speeds[members] = 1 / of_a_run
     ordered = np.sort(speeds * (point.tokens_per_s / nominal)).tolist()
     tail = round((1 - LEVEL) / 2 * (n - 1))

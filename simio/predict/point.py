@@ -64,13 +64,18 @@ def evaluate(resolved: Resolved) -> Point:
     """
     plan = plan_of(resolved)
     cool = _timed(resolved, plan, Factors())
+    hot = heat(resolved, cool.pass_end_s[-1])
+    return cool if hot is None else _timed(resolved, plan, hot)
+
+
+def heat(resolved: Resolved, run_s: float) -> Factors | None:
+    """What heat leaves of the rates half-way through a run of ``run_s``; None where the device does not say."""
     thermal, scenario = resolved.device.thermal, resolved.scenario
     if thermal is None:
-        return cool
-    loaded_s = (scenario.sustained_s or 0.0) + cool.pass_end_s[-1] / 2
-    state = heat_state(thermal, scenario.entry_temperature_c, loaded_s)
+        return None
+    state = heat_state(thermal, scenario.entry_temperature_c, (scenario.sustained_s or 0.0) + run_s / 2)
     cpu, storage = derated(thermal.cpu_share, state), derated(thermal.storage_share, state)
-    return _timed(resolved, plan, Factors(storage=storage, gemv=cpu, prefill=cpu, decompress=cpu))
+    return Factors(storage=storage, gemv=cpu, prefill=cpu, decompress=cpu)
 
 
 def _timed(resolved: Resolved, plan: Plan, factors: Factors) -> Point:

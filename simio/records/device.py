@@ -118,4 +118,4 @@ class Device:
     sources: tuple[Source, ...]
     aliases: tuple[str, ...] = field(default=())
     thermal: Thermal | None = None  # None: heat is not predicted
-    run_spread: Quantity | None = None  # standard deviation of ln(time of a run) that no rate explains; None: small
+    residual: Quantity | None = None  # standard deviation of log time that a fit to runs left unexplained; None: no fit

@@ -67,7 +67,7 @@ def _compare(
         return Skipped(run.run_id, "the file does not say which device this ran on: give --device")
     try:
         device = catalog.load(device_name)
-        scenario = scenario_of(run.known, _device_id(device, device_name), _model(model_name))
+        scenario = scenario_of(run.known, _device_id(device, device_name), model_named(model_name))
         if scenario not in answered:
             answered[scenario] = predict(scenario, suggestions=False)
     except (UnknownNameError, InfeasibleError, UsageError, ModelFileError) as error:
@@ -102,7 +102,7 @@ def _device_id(device: Device, name: str) -> str:
     return name if name.endswith(".toml") else device.id
 
 
-def _model(name: str) -> str:
+def model_named(name: str) -> str:
     """A file where it exists here; otherwise the preset that the name, or the file's name, means."""
     if Path(name).expanduser().exists():
         return name
