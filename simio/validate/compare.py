@@ -84,7 +84,7 @@ def catalogued(
         name = device or run.device
         try:
             known_device = _device_id(catalog.load(name), name) if name else ""
-            model = _model((model_of or {}).get(run.model, run.model))
+            model = model_named((model_of or {}).get(run.model, run.model))
         except UnknownNameError:
             continue
         if known_device:
