@@ -326,9 +326,10 @@ class Fitter:
 
     def _noise(self, rows: NDArrayInt) -> float:
         """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 pairs."""
-        repeats: dict[int, list[float]] = {}
+        repeats: dict[str, list[float]] = {}
         for i in rows.tolist():
-            repeats.setdefault(self.runs[i].question, []).append(float(self._measured[i]))
+            run = self.runs[i]
+            repeats.setdefault(run.repeat_of or str(run.question), []).append(float(self._measured[i]))
         differences = [abs(a - b) for group in repeats.values() for a, b in combinations(group, 2)]
         if len(differences) < NOISE_RUNS:
             return NOISE
