@@ -119,15 +119,8 @@ def _fit(files: list[Path], device: str | None, kinds: list[str] | None, output:
     measured = of_kind(read_all(files), kinds)
     with progress("planning", in_bytes=False) as reporter:
         fitter = Fitter(measured, device, progress=reporter)
-    ways = fitter.ways()
-    total = 1 + sum(len(fitter.groups(by)) for by in ways)
     with progress("fitting", in_bytes=False) as reporter:
-        reporter(0, total)
-        found = fitter.fit()
-        validations, before = [], 1
-        for by in ways:
-            validations.append(fitter.cross_validate(by, lambda done, _, before=before: reporter(before + done, total)))  # type: ignore[misc]
-            before += len(fitter.groups(by))
+        found, validations = fitter.fit_and_validate(reporter)
     if output is not None:
         write_fit(found, fitter.touched(found), validations[0], device, files, output)
     if as_json:
