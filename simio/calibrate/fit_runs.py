@@ -19,6 +19,7 @@ import numpy as np
 
 from simio import catalog
 from simio.analytic import compiled, recurrence
+from simio.analytic.bounds import demand
 from simio.errors import InfeasibleError, SimioError, UsageError
 from simio.predict.point import heat, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete, load_profile
@@ -148,8 +149,6 @@ def _agrees(a: TimedPlan, b: TimedPlan) -> bool:
 
 
 def _decode_bytes(timed: TimedPlan, plan: Plan) -> float:
-    from simio.analytic.bounds import demand
-
     return demand(timed, plan.n_setup).link_bytes / (len(plan.order) - plan.n_setup)
 
 

@@ -144,6 +144,19 @@ class Fitter:
                 found.append(by)
         return found
 
+    def fit_and_validate(self, progress: Progress | None = None) -> tuple[Fit, list[CrossValidation]]:
+        """The fit on all runs, and a cross-validation each way; ``progress`` counts fits."""
+        ways = self.ways()
+        total, done = 1 + sum(len(self.groups(by)) for by in ways), 1
+        report = progress or (lambda _done, _total: None)
+        report(0, total)
+        found = self.fit()
+        validations = []
+        for by in ways:
+            validations.append(self.cross_validate(by, _after(done, total, report)))
+            done += len(self.groups(by))
+        return found, validations
+
     @property
     def is_cited(self) -> bool:
         """Whether the device file already takes numbers from where a run comes from, or was fitted."""
@@ -326,9 +339,10 @@ class Fitter:
 
     def _noise(self, rows: NDArrayInt) -> float:
         """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 pairs."""
-        repeats: dict[int, list[float]] = {}
+        repeats: dict[str, list[float]] = {}
         for i in rows.tolist():
-            repeats.setdefault(self.runs[i].question, []).append(float(self._measured[i]))
+            run = self.runs[i]
+            repeats.setdefault(run.repeat_of or str(run.question), []).append(float(self._measured[i]))
         differences = [abs(a - b) for group in repeats.values() for a, b in combinations(group, 2)]
         if len(differences) < NOISE_RUNS:
             return NOISE
@@ -361,6 +375,10 @@ def cross_validate(
 ) -> CrossValidation:
     """Every run predicted from a fit without its group; ``by`` is one of ``GROUPS``."""
     return Fitter(runs, device, model_of).cross_validate(by, progress)
+
+
+def _after(before: int, total: int, report: Progress) -> Progress:
+    return lambda done, _: report(before + done, total)
 
 
 def _scipy() -> Any:

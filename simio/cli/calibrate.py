@@ -119,10 +119,8 @@ def _fit(files: list[Path], device: str | None, kinds: list[str] | None, output:
     measured = of_kind(read_all(files), kinds)
     with progress("planning", in_bytes=False) as reporter:
         fitter = Fitter(measured, device, progress=reporter)
-    found = fitter.fit()
-    ways = fitter.ways()
-    with progress("leaving runs out", in_bytes=False) as reporter:
-        validations = [fitter.cross_validate(by, reporter) for by in ways]
+    with progress("fitting", in_bytes=False) as reporter:
+        found, validations = fitter.fit_and_validate(reporter)
     if output is not None:
         write_fit(found, fitter.touched(found), validations[0], device, files, output)
     if as_json:
