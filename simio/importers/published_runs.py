@@ -1,7 +1,8 @@
 """A table of published runs: one row a run, inputs and measurements side by side.
 
 Inputs: ``id, kind, device, soc, ram_gb, storage, model, quant, file_gb, engine, threads, backend, context,
-ram_budget_gb``. Measured: ``prefill_tps, decode_tps, ms_per_token, load_s``. ``note`` is free text of both; only the
+ram_budget_gb``, where there is one also ``storage_read_MBps``.
+Measured: ``prefill_tps, decode_tps, ms_per_token, load_s``. ``note`` is free text of both; only the
 settings in it are read (``published_settings``).
 """
 
@@ -78,7 +79,11 @@ def quant(text: str, engine: str) -> str:
     """
     if not text:
         raise Unsupported("the quantization is not stated")
-    if re.search(r"\bVQ|\dbpw|compute", text):
+    if re.fullmatch(r"3-bit residual VQ experts.*", text):
+        return "vq3"
+    if re.search(r"gs ?64", text) or (re.fullmatch(r"4[- ]?bit.*", text) and engine.startswith(("MLX", "mlx"))):
+        return "int4_g64"
+    if re.search(r"\bVQ|\dbpw|compute|tiered|default of", text):
         raise Unsupported(f"quantization '{text}' is not a weight layout simio knows")
     if "4-bit" in text or "litertlm int4" in text:
         return "int4"
