@@ -46,10 +46,15 @@ def settings(row: Row) -> dict[str, Any]:
             raise Unsupported(reason)
     known: dict[str, Any] = {} if threads is None else {"n_threads": threads}
     known |= _lengths(row.text("context"), note)
-    budget = None if budget_gb is None else round(budget_gb * 1e9)
+    budget = None if budget_gb is None else round(budget_gb * _unit(budget_gb, note))
     if row.text("kind") == "in_ram":
         return known | {"runtime": "resident", "ram_bytes": PLENTY_BYTES}
     return known | _past_ram(engine, note, budget) | _drive(row)
+
+
+def _unit(budget_gb: float, note: str) -> int:
+    """Bytes in a unit of the budget: ``limit 8G`` is a setting of the kernel, which counts in GiB."""
+    return 1024**3 if re.search(rf"\blimit {budget_gb:g}G\b", note) else 10**9
 
 
 def _drive(row: Row) -> dict[str, Any]:
