@@ -1,7 +1,8 @@
 """Weight types of models quantized outside llama.cpp, in safetensors: AWQ and GPTQ int4, and int8.
 
 Linear layers are quantized, embeddings, head, norms, routers and biases stay FP16: what AutoAWQ, AutoGPTQ and
-llm-compressor write by default. Experts are counted as one stacked tensor, as in GGUF.
+llm-compressor write by default; engines for phones quantize embeddings and head, too. Experts are
+counted as one stacked tensor, as in GGUF.
 """
 
 from __future__ import annotations
@@ -14,10 +15,20 @@ from simio.models.attention import Spec
 from simio.records.weight_types import weight_type
 
 #: quant → type of the linear layers. ``int4`` is AWQ's layout: group 128, FP16 scale, packed 4-bit zero point.
-#: ``int4_g64`` has groups of 64 with 32 bits for scale and zero point (MLX) or an FP32 scale (colibrì);
-#: ``vq3`` is what WASTE makes: experts by residual vector quantization, all other matrices in 4 bits.
+#: ``int4_g64`` has groups of 64 with 32 bits for scale and zero point (MLX) or an FP32 scale (colibrì); ``int4_all``
+#: and ``int8_all`` are what engines for phones export, ``int4_head8`` Meta's quantized Llama 3.2; ``vq3`` is what WASTE
+#: makes: experts by residual vector quantization, all other matrices in 4 bits.
 GROUPED_TYPES = {
-    "awq": "AWQ4", "gptq": "GPTQ4", "int4": "AWQ4", "int8": "INT8", "int4_g64": "INT4_G64", "vq3": "VQ3_TRUNK",
+    "awq": "AWQ4", "gptq": "GPTQ4", "int4": "AWQ4", "int8": "INT8", "int4_all": "AWQ4", "int8_all": "INT8",
+    "int4_head8": "AWQ4", "int4_g64": "INT4_G64", "vq3": "VQ3_TRUNK",
+}  # fmt: skip
+
+#: quant → type of embedding and head, which the others leave in FP16. Sources: ExecuTorch's
+#: examples/models/llama/README.md (8da4w quantizes every linear layer, embeddings by an option); the model card of
+#: Llama 3.2 for SpinQuant and QLoRA (8 bits a weight for both); Llama 3.2 3B for LiteRT is 3.22 GB, a byte a weight;
+#: MLX quantizes embeddings by default.
+_TABLES = {
+    "int4_all": "AWQ4", "int8_all": "INT8", "int4_head8": "INT8", "int4_g64": "INT4_G64", "vq3": "VQ3_TRUNK",
 }  # fmt: skip
 
 _GROUP = 128
@@ -28,17 +39,14 @@ _KEPT = ("_norm.", "ssm_conv1d", "shortconv.conv.", "rope_", "tid2eid")
 
 def grouped_types(specs: Sequence[Spec], quant: str) -> list[str]:
     """The weight type of each of ``specs`` under ``quant``, a key of GROUPED_TYPES."""
-    linear = GROUPED_TYPES[quant]
-    if quant == "vq3":
-        return [_vector_quantized(name, shape, linear) for name, shape in specs]
-    return [linear if _is_linear(name, shape) else "F16" for name, shape in specs]
+    return [_type(name, shape, quant) for name, shape in specs]
 
 
-def _vector_quantized(name: str, shape: tuple[int, ...], trunk: str) -> str:
-    """WASTE quantizes embeddings and head as well: its trunk of Kimi-Linear takes 988 MB (docs/ENGINE.md)."""
-    if classify(name).role == "expert" and _is_linear(name, shape):
-        return "VQ3"
-    return trunk if _is_linear(name, shape) or _is_table(name, shape) else "F16"
+def _type(name: str, shape: tuple[int, ...], quant: str) -> str:
+    if _is_linear(name, shape):
+        experts = quant == "vq3" and classify(name).role == "expert"
+        return "VQ3" if experts else GROUPED_TYPES[quant]
+    return _TABLES[quant] if quant in _TABLES and _is_table(name, shape) else "F16"
 
 
 def grouped_bytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -77,7 +77,7 @@ class MappedFile:
         return self._made[sizes]
 
     def _scattered(self, n_bytes: int) -> list[Fetch]:
-        """A matrix somewhere in the file: its first window is waited for, from there the kernel reads ahead in order."""
+        """A matrix somewhere in the file: its first window is waited for, then the kernel reads ahead in order."""
         first = min(n_bytes, self.read_ahead_bytes)
         rest = n_bytes - first
         return [self._fault(first, sequential=False), *([self._fault(rest, sequential=True)] if rest else [])]
