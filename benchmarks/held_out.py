@@ -1,9 +1,9 @@
 """How simio does on a device of which nothing was run: ``python benchmarks/held_out.py ../shared/measured/runs.csv``.
 
-The core speed of each device is taken away and put back from the other devices: the median rate of one core per GHz over
-all other device files of its family (Arm by the class of its fastest core, Apple, x86). Memory bandwidth, which a data sheet
-bounds, stays as the device file has it; its share of the bus came from runs in part, so that this is a lower bound of the
-error. Runs past RAM depend on the drive and stay out.
+The core speed of each device is taken away and put back from the other devices: the median rate of one core per GHz
+over all other device files of its family (Arm by the class of its fastest core, Apple, x86). Memory bandwidth, which a
+data sheet bounds, stays as the device file has it; its share of the bus came from runs in part, so that this is a lower
+bound of the error. Runs past RAM depend on the drive and stay out.
 """
 
 from __future__ import annotations
