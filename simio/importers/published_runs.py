@@ -1,8 +1,8 @@
 """A table of published runs: one row a run, inputs and measurements side by side.
 
 Inputs: ``id, kind, device, soc, ram_gb, storage, model, quant, file_gb, engine, threads, backend, context,
-ram_budget_gb``. Measured: ``prefill_tps, decode_tps, ms_per_token, load_s``. ``note`` is free text of both; only the
-settings in it are read (``published_settings``).
+ram_budget_gb``, where there is one also ``storage_read_MBps``. Measured: ``prefill_tps, decode_tps, ms_per_token,
+load_s``. ``note`` is free text of both; only the settings in it are read (``published_settings``).
 """
 
 from __future__ import annotations
@@ -25,6 +25,10 @@ _INPUTS = (
     "kind", "device", "soc", "ram_gb", "storage", "model", "quant", "file_gb", "engine", "threads", "backend",
     "context", "ram_budget_gb",
 )  # fmt: skip
+
+
+_PHONE_ENGINES = ("ExecuTorch", "LiteRT", "MNN")
+_THROUGHOUT = {"int4": "int4_all", "4bit": "int4_all", "int8": "int8_all", "8bit": "int8_all", "q8": "int8_all"}
 
 
 class PublishedRuns:
@@ -74,16 +78,30 @@ def quant(text: str, engine: str) -> str:
     """The quantization a table means; raises ``Unsupported`` where simio has no such weight layout.
 
     ``W2 (Q2_K in llama.cpp)`` is w2, ``W4 / Q4_0`` is Q4_0, any grouped ``4-bit`` layout int4. llama.cpp's ``INT4`` is
-    Q4_0 and LiteRT's ``q8`` int8, because that is what those engines store.
+    Q4_0 and LiteRT's ``q8`` int8 throughout, because that is what those engines store.
     """
     if not text:
         raise Unsupported("the quantization is not stated")
-    if re.search(r"\bVQ|\dbpw|compute", text):
+    if text.startswith("3-bit residual VQ experts"):
+        return "vq3"
+    if re.search(r"gs ?64", text) or (re.match(r"4[- ]?bit", text) and engine.lower().startswith("mlx")):
+        return "int4_g64"
+    if re.search(r"\bVQ|\dbpw|compute|tiered|default of", text):
         raise Unsupported(f"quantization '{text}' is not a weight layout simio knows")
-    if "4-bit" in text or "litertlm int4" in text:
-        return "int4"
     if text == "INT4" and "llama.cpp" in engine:
         return "q4_0"
-    if text == "q8" and engine.startswith("LiteRT"):
-        return "int8"
+    return _for_phones(text) if engine.startswith(_PHONE_ENGINES) else _plain(text)
+
+
+def _for_phones(text: str) -> str:
+    """Engines for phones quantize embeddings and head as the rest; Meta's own Llama 3.2 keeps 8 bits for them."""
+    if re.search(r"SpinQuant|QAT\+LoRA", text):
+        return "int4_head8"
+    plain = _plain(text).replace("-", "")
+    return _THROUGHOUT.get(plain, plain)
+
+
+def _plain(text: str) -> str:
+    if "4-bit" in text or "litertlm int4" in text:
+        return "int4"
     return re.sub(r"\(.*?\)", "", text).split("/")[-1].strip().lower()

@@ -23,8 +23,11 @@ _FOREIGN = (
     ("LLM in a flash", "LLM in a flash reads only neurons predicted to be active (sparsity)"),
     ("naive: ", "the source states the type computed with, not the stored one"),
     ("hybrid: ", "the source states the type computed with, not the stored one"),
-    ("WASTE", "WASTE stores experts by residual vector quantization, a weight layout simio does not have"),
 )
+#: Engines that keep the dense weights in RAM and read experts into an LRU cache as large as the RAM they got.
+#: Sources: docs/ENVIRONMENT.md of github.com/JustVugg/colibri (RAM_GB, PIPE); docs/ENGINE.md of
+#: github.com/sqliteai/waste.
+_EXPERT_STREAMERS = ("colibri", "colibrì", "waste")
 _LLAMA_CPP = ("llama.cpp", "llama-cpp-python", "llama_sdk", "ollama", "ChatterUI")
 
 
@@ -43,10 +46,21 @@ def settings(row: Row) -> dict[str, Any]:
             raise Unsupported(reason)
     known: dict[str, Any] = {} if threads is None else {"n_threads": threads}
     known |= _lengths(row.text("context"), note)
-    budget = None if budget_gb is None else round(budget_gb * 1e9)
+    budget = None if budget_gb is None else round(budget_gb * _unit(budget_gb, note))
     if row.text("kind") == "in_ram":
         return known | {"runtime": "resident", "ram_bytes": PLENTY_BYTES}
-    return known | _past_ram(engine, note, budget)
+    return known | _past_ram(engine, note, budget) | _drive(row)
+
+
+def _unit(budget_gb: float, note: str) -> int:
+    """Bytes in a unit of the budget: ``limit 8G`` is a setting of the kernel, which counts in GiB."""
+    return 1024**3 if re.search(rf"\blimit {budget_gb:g}G\b", note) else 10**9
+
+
+def _drive(row: Row) -> dict[str, Any]:
+    """What the source says its drive reads: the device file may know a faster one, never does a run read faster."""
+    drive = row.positive("storage_read_MBps")
+    return {} if drive is None else {"read_limit_bytes_per_s": round(drive * 1e6)}
 
 
 def _lengths(context: str, note: str) -> dict[str, Any]:
@@ -73,9 +87,30 @@ def _past_ram(engine: str, note: str, budget_bytes: int | None) -> dict[str, Any
         raise Unsupported("the RAM limit is stated as a share of FFN weights, which no Scenario field expresses")
     if engine.startswith("bmoe"):
         return _expert_streaming(note, budget_bytes)
+    if engine.lower().startswith(_EXPERT_STREAMERS):
+        return _expert_cache(engine, note, budget_bytes)
     if "mmap" in engine or engine.startswith((*_LLAMA_CPP, "LiteRT")):
         return {"runtime": "mmap"} | ({} if budget_bytes is None else {"ram_bytes": budget_bytes})
     raise Unsupported(f"how {engine or 'an unnamed engine'} reads its weights is not known to simio")
+
+
+def _expert_cache(engine: str, note: str, budget_bytes: int | None) -> dict[str, Any]:
+    """colibrì and WASTE: the budget is for everything, unless the source says it is the cache's.
+
+    WASTE reads ahead unless it is said to read synchronously, and counts in GiB; colibrì computes when the experts of
+    a layer have come, unless ``PIPE`` is said to be on.
+    """
+    waste = engine.lower().startswith("waste")
+    reads_ahead = "synchronous" not in engine if waste else bool(re.search(r"\bPIPE(?!=0)|URING", f"{engine} {note}"))
+    known: dict[str, Any] = {"runtime": "stream", "pinned_fraction": 1.0, "prefetch_depth": int(reads_ahead)}
+    known["cache_policy"] = "lru"
+    if budget_bytes is None:
+        return known
+    if waste:
+        budget_bytes = round(budget_bytes / 1e9 * 1024**3)
+    if "expert-cache budget" in note or re.search(r"\(cache [\d.]+ GB", engine):
+        return known | {"ram_bytes": PLENTY_BYTES, "cache_bytes": budget_bytes}
+    return known | {"ram_bytes": budget_bytes}
 
 
 def _expert_streaming(note: str, budget_bytes: int | None) -> dict[str, Any]:

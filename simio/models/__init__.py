@@ -114,7 +114,7 @@ def _tensor(spec: Spec, dtype: str) -> Tensor:
 
 
 def _n_bytes(shape: tuple[int, ...], n_weights: int, dtype: str) -> int:
-    if dtype in GROUPED_TYPES.values():
+    if dtype in GROUPED_TYPES.values() or dtype == "VQ3":
         return grouped_bytes(shape, dtype)
     packing = weight_type(dtype)
     return n_weights // packing.block_weights * packing.block_bytes

@@ -57,7 +57,7 @@ class MappedFile:
         hits = tuple(self.page_cache.access((index, expert), layer.raw_bytes) for expert in chosen)
         key = (layer.chunks, hits)
         if key not in self._experts:
-            faults = self._faults(tuple(c.raw_bytes for c in layer.chunks), sequential=False)
+            faults = tuple(f for c in layer.chunks for f in self._scattered(c.raw_bytes))
             self._experts[key] = tuple(() if hit else faults for hit in hits)
         return self._experts[key]
 
@@ -71,10 +71,19 @@ class MappedFile:
             self._made[key] = (Fetch(n * window, n, 0, 0, 0, 0, sequential=False),)
         return self._made[key]
 
-    def _faults(self, sizes: tuple[int, ...], sequential: bool = True) -> tuple[Fetch, ...]:
+    def _faults(self, sizes: tuple[int, ...]) -> tuple[Fetch, ...]:
         if sizes not in self._made:
-            self._made[sizes] = tuple(Fetch(n, -(-n // self.read_ahead_bytes), n, 0, 0, 0, sequential) for n in sizes)
+            self._made[sizes] = tuple(self._fault(n, sequential=True) for n in sizes)
         return self._made[sizes]
+
+    def _scattered(self, n_bytes: int) -> list[Fetch]:
+        """A matrix somewhere in the file: its first window is waited for, then the kernel reads ahead in order."""
+        first = min(n_bytes, self.read_ahead_bytes)
+        rest = n_bytes - first
+        return [self._fault(first, sequential=False), *([self._fault(rest, sequential=True)] if rest else [])]
+
+    def _fault(self, n_bytes: int, sequential: bool) -> Fetch:
+        return Fetch(n_bytes, -(-n_bytes // self.read_ahead_bytes), n_bytes, 0, 0, 0, sequential)
 
 
 @dataclass(slots=True)

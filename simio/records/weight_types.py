@@ -93,6 +93,12 @@ WEIGHT_TYPES: dict[str, WeightType] = {
     "BNB_FP4": _T(64, 36, "int4"),
     "BNB_INT8": _T(1, 1, "int8"),
     "INT8": _T(1, 1, "int8"),
+    "INT4_G64": _T(64, 36, "int4"),
+    # WASTE: 6656 experts of Kimi-Linear, 7.08 million weights each, are 16.53 GiB (docs/ENGINE.md of
+    # github.com/sqliteai/waste), a record of Kimi K3, 33 million, 11.83 MiB; multiplied through look-up tables as the
+    # codebook types of GGUF. Its trunk has 4.25 bits a weight.
+    "VQ3": _T(256, 96, "iq2"),
+    "VQ3_TRUNK": _T(64, 34, "int4"),
     "INT6": _T(4, 3, "int8"),
     "INT5": _T(8, 5, "int8"),
     "INT4": _T(2, 1, "int4"),

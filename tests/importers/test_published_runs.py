@@ -55,11 +55,18 @@ def test_a_rate_alone_is_enough(tmp_path):
         ("W2 (Q2_K in llama.cpp)", "llama.cpp b2794", "w2"),
         ("W4 / Q4_0", "llama.cpp b2794", "q4_0"),
         ("INT4", "llama.cpp", "q4_0"),
-        ("INT4", "ExecuTorch (XNNPACK)", "int4"),
-        ("4-bit groupwise (256)", "ExecuTorch (XNNPACK)", "int4"),
-        ("q8", "LiteRT (eBPF-traced)", "int8"),
+        ("INT4", "ExecuTorch (XNNPACK)", "int4_all"),
+        ("SpinQuant 4-bit g32 (8da4w)", "ExecuTorch (XNNPACK+KleidiAI)", "int4_head8"),
+        ("4bit", "MNN-LLM", "int4_all"),
+        ("8bit", "MNN-LLM", "int8_all"),
+        ("4-bit", "PyTorch", "int4"),
+        ("4-bit groupwise (256)", "ExecuTorch (XNNPACK)", "int4_all"),
+        ("q8", "LiteRT (eBPF-traced)", "int8_all"),
         ("q8", "llama.cpp", "q8"),
         ("Q4_K_M (ollama default)", "ollama", "q4_k_m"),
+        ("int4 gs64", "colibri", "int4_g64"),
+        ("4bit", "MLX", "int4_g64"),
+        ("3-bit residual VQ experts + 4/8-bit trunk", "WASTE", "vq3"),
     ],
 )
 def test_a_quantization_means_what_the_engine_stores(tmp_path, quant, engine, means):
@@ -187,3 +194,33 @@ def test_every_published_run_is_read(shared):
     runs = importers.read(path)
     assert len(runs) == n_rows
     assert sum(not run.unsupported for run in runs) > 190
+
+
+@pytest.mark.parametrize(
+    ("cells", "known"),
+    [
+        (
+            {"engine": "colibri v1.0", "ram_budget_gb": "20"},
+            {"ram_bytes": 20 * 10**9, "prefetch_depth": 0, "cache_policy": "lru", "pinned_fraction": 1.0},
+        ),
+        ({"engine": "colibrì", "note": "PIPE=1, 8 workers"}, {"prefetch_depth": 1}),
+        ({"engine": "WASTE (README run)", "ram_budget_gb": "46.25"}, {"ram_bytes": 185 * 2**28, "prefetch_depth": 1}),
+        ({"engine": "WASTE (synchronous reads)"}, {"prefetch_depth": 0}),
+        ({"engine": "WASTE (cache 1 GB)", "ram_budget_gb": "1"}, {"ram_bytes": 10**12, "cache_bytes": 2**30}),
+        (
+            {"engine": "WASTE", "ram_budget_gb": "2", "note": "expert-cache budget; 805 slots"},
+            {"ram_bytes": 10**12, "cache_bytes": 2**31},
+        ),
+    ],
+)
+def test_engines_that_stream_experts_pin_the_rest_and_cache_what_their_budget_leaves(tmp_path, cells, known):
+    run = read_one(tmp_path, kind="flash_bound", **cells)
+    assert not run.unsupported
+    assert run.known["runtime"] == "stream"
+    assert known.items() <= run.known.items()
+
+
+def test_a_stated_drive_limits_reads(tmp_path):
+    cells = RUN | {"kind": "flash_bound", "storage_read_MBps": "940"}
+    (run,) = importers.read(table(tmp_path, cells, columns=[*COLUMNS, "storage_read_MBps"]))
+    assert run.known["read_limit_bytes_per_s"] == 940_000_000

@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import statistics
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from command_line import simio
 
+from simio.cache.none import NoCache
+from simio.plan.layout import Chunk
+from simio.plan.residency import MappedFile
 from simio.predict import evaluate, predict, resolve
 from simio.predict.command import command
 from simio.predict.interval import N_CASES
@@ -161,3 +164,10 @@ def test_read_ahead_is_refused_where_nothing_is_mapped():
     result = simio(*words, "--read-ahead", "1MiB")
     assert result.code == 2
     assert "--read-ahead means nothing" in result.err
+
+
+def test_only_the_first_window_of_an_experts_matrix_is_waited_for():
+    chunk = Chunk(300 * 1024, 300 * 1024)
+    layer = SimpleNamespace(chunks=(chunk,), raw_bytes=chunk.raw_bytes)
+    (faults,) = MappedFile(None, NoCache(), 128 * 1024, all_fits=False).experts(0, layer, (7,))
+    assert [(f.link_bytes, f.n_reads, f.sequential) for f in faults] == [(131072, 1, False), (176128, 2, True)]

@@ -58,7 +58,7 @@ _GGML_2023 = "ggml of March 2023: Q4_0 blocks of 20 bytes with an FP32 scale"
 _PACK = "an engine's own container, not a weight layout simio has"
 _UNSLOTH = "Unsloth's own recipe: more bits for some tensors than the type's mixture"
 _RECIPE = "its publisher gave some tensors more bits than the type's mixture"
-_VQ = "vector quantization, which simio has no preset for"
+_VQ = "counted in GiB, and its trunk has 8-bit parts"
 EXCLUDED: dict[tuple[str, str, str], str] = {
     ("LLaMA 7B", "q4_0 (ggml)", "4.0"): _GGML_2023,
     ("LLaMA 13B", "q4_0 (ggml)", "7.8"): _GGML_2023,
