@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from random import Random
 
-from simio.cache.base import CachePolicy
+from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
@@ -45,6 +45,9 @@ class Memory:
     reserve: int  # kept by the runtime and the system of what is available
     total: int  # of the device: anonymous memory beyond it gets the app killed
 
+
+#: Policies that keep nothing idle: what they hold was used within the size of the cache.
+_RECENT = ("lru", "layer_lru", "none")
 
 #: Where the device does not matter: nothing is kept, nothing is too much.
 ANY_MEMORY = Memory(0, 1 << 62)
@@ -253,8 +256,11 @@ def stream(
     """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
     shares = divide(scenario, layout, architecture, memory)
     name = scenario.cache_policy or "lru"
-    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name.endswith("lfu") else None
-    store = Store(policy(name, shares.cache), in_ram)
+    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name not in _RECENT else None
+    cache = policy(name, shares.cache)
+    if isinstance(cache, Prepared):
+        cache.prepare(_references(scenario, layout, routing))
+    store = Store(cache, in_ram)
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing)
@@ -284,6 +290,16 @@ def stream(
         notes=tuple(_notes(scenario, layout, shares)),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
+
+
+def _references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> Iterator[tuple[tuple[int, int], int]]:
+    """What the run will look up: the prompt batch by batch, then token by token."""
+    starts = range(0, scenario.prompt_tokens, scenario.batch_tokens)
+    batches = [union(routing[i : min(i + scenario.batch_tokens, scenario.prompt_tokens)]) for i in starts]
+    experts = [(index, block) for index, block in enumerate(layout.blocks) if isinstance(block, ExpertLayer)]
+    for chosen in (*batches, *routing[scenario.prompt_tokens : scenario.prompt_tokens + scenario.n_tokens - 1]):
+        for (index, block), of_layer in zip(experts, chosen, strict=True):
+            yield from (((index, expert), block.raw_bytes) for expert in of_layer)
 
 
 def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:

@@ -1,0 +1,103 @@
+"""Every cache policy against the contract in ``simio.cache.base``, and the bounds against each other."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from simio import registry
+from simio.cache.base import Prepared
+from simio.cache.stack_distance import NEVER, distances, lru_curve
+
+NAMES = registry.names("cache_policies")
+#: What is told what comes need not settle on a scan it was not told of.
+SEES_AHEAD = ("belady", "pinned")
+
+references = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=120)
+
+
+def replay(name: str, capacity: int, keys: list[tuple[int, int]], n_bytes: int = 1) -> list[bool]:
+    policy = registry.get("cache_policies", name)(capacity)
+    if isinstance(policy, Prepared):
+        policy.prepare((key, n_bytes) for key in keys)
+    return [policy.access(key, n_bytes) for key in keys]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(keys=references, capacity=st.integers(0, 12))
+@settings(max_examples=60, deadline=None)
+def test_a_policy_holds_no_more_than_it_may_and_hits_what_it_holds(name, keys, capacity):
+    policy = registry.get("cache_policies", name)(capacity)
+    if isinstance(policy, Prepared):
+        policy.prepare((key, 1) for key in keys)
+    for key in keys:
+        held = key in policy
+        assert policy.access(key, 1) is held
+        assert sum(k in policy for k in set(keys)) <= capacity
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "none"])
+def test_what_is_larger_than_the_cache_is_never_kept(name):
+    assert replay(name, 10, [(0, 0), (0, 0), (0, 0)], n_bytes=11) == [False] * 3
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in SEES_AHEAD])
+def test_cyclic_scans_settle(name):
+    scan = [(layer, expert) for layer in range(4) for expert in range(3)]
+    hits = replay(name, 7, scan * 12)
+    last = [hits[i : i + len(scan)] for i in range(0, len(hits), len(scan))][-3:]
+    assert last[0] == last[1] == last[2]
+
+
+@given(keys=references, capacity=st.integers(1, 12))
+@settings(max_examples=150, deadline=None)
+def test_nobody_beats_belady(keys, capacity):
+    best = sum(replay("belady", capacity, keys))
+    assert all(sum(replay(name, capacity, keys)) <= best for name in NAMES)
+
+
+@given(keys=st.lists(st.integers(0, 9), max_size=200), budget=st.integers(0, 12))
+@settings(max_examples=150, deadline=None)
+def test_the_curve_is_lru_at_every_budget(keys, budget):
+    hits = sum(replay("lru", budget, [(0, k) for k in keys]))
+    assert lru_curve(keys, 1).hit_ratio(budget) * len(keys) == pytest.approx(hits)
+
+
+def test_distances_by_hand():
+    assert distances(list("abcba"), [1, 2, 4, 2, 1]).tolist() == [NEVER, NEVER, NEVER, 6, 7]
+
+
+def test_integers_and_other_keys_give_one_curve():
+    rng = np.random.default_rng(0)
+    keys = rng.integers(0, 40, 3000)
+    budgets = np.arange(50)
+    ours = lru_curve(keys, 1).hit_ratio(budgets)
+    assert np.array_equal(ours, lru_curve([f"expert {k}" for k in keys], 1).hit_ratio(budgets))
+
+
+def test_sizes_that_differ_leave_the_curve_close_to_a_replay():
+    rng = np.random.default_rng(1)
+    sizes = rng.integers(1, 4, 60)
+    keys = (60 * rng.random(6000) ** 2).astype(int)
+    curve = lru_curve(keys, sizes[keys])
+    for budget in (20, 50, 90):
+        held: OrderedDict[int, int] = OrderedDict()
+        hits = 0
+        for key in keys.tolist():
+            hits += key in held
+            held[key] = int(sizes[key])
+            held.move_to_end(key)
+            while sum(held.values()) > budget:
+                held.popitem(last=False)
+        assert curve.hit_ratio(budget) == pytest.approx(hits / len(keys), abs=0.02)
+
+
+def test_frequent_keys_stay_under_lfu_and_layers_do_not_push_each_other_out():
+    assert replay("lfu", 2, [(0, 1), (0, 1), (0, 2), (0, 3), (0, 1)])[-1]
+    flood = [(0, 0), *((1, expert) for expert in range(20)), (0, 0)]
+    assert not replay("lru", 4, flood)[-1]
+    assert replay("layer_lru", 4, flood)[-1]
