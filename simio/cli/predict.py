@@ -57,6 +57,10 @@ def predict(
     expert_overlap: Annotated[
         bool | None, typer.Option("--expert-overlap/--no-expert-overlap", help="Multiply experts as they arrive.")
     ] = None,
+    contiguous_experts: Annotated[
+        bool | None,
+        typer.Option("--contiguous-experts/--no-contiguous-experts", help="The slices of an expert are read at once."),
+    ] = None,
     expert_prefetch: Annotated[
         _Count, typer.Option(help="Experts of the last token read again early, a layer.")
     ] = None,
@@ -94,6 +98,7 @@ def predict(
         "n_threads": threads, "n_workers": workers, "queue_depth": queue_depth, "prefetch_depth": prefetch,
         "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
         "routing": routing, "dense_weights": dense_weights, "expert_overlap": expert_overlap,
+        "contiguous_experts": contiguous_experts,
         "expert_prefetch": expert_prefetch, "speculative_gate": speculative_gate, "drop_cold": drop_cold,
         "entry_temperature_c": entry_temperature, "sustained_s": sustained,
     }  # fmt: skip

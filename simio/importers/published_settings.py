@@ -114,18 +114,16 @@ def _expert_cache(engine: str, note: str, budget_bytes: int | None) -> dict[str,
 
 
 def _expert_streaming(note: str, budget_bytes: int | None) -> dict[str, Any]:
-    """BigMoeOnEdge: dense weights stay in RAM, experts come through an LRU cache; ``lanes`` are reads in flight.
+    """BigMoeOnEdge: dense weights are mapped, experts come through an LRU cache; ``lanes`` are reads in flight.
 
-    Its RAM budget is the expert cache's; with cache and pinned weights stated, free RAM does not enter.
-    Source: docs/benchmarks.md of github.com/Helldez/BigMoeOnEdge.
+    Its RAM budget is the expert cache's. Source: docs/benchmarks.md of github.com/Helldez/BigMoeOnEdge.
     """
     if re.search(r"\bmmap\b", note):
         return {"runtime": "mmap"}
     cache = re.search(r"cache (?:capped )?(\d+)(?: MiB)?", note)
     cache_bytes = int(cache[1]) * MIB if cache else budget_bytes or 0
     overlaps = "overlap" in note and "no overlap" not in note
-    known: dict[str, Any] = {"runtime": "stream", "ram_bytes": PLENTY_BYTES, "pinned_fraction": 1.0}
-    known["prefetch_depth"] = 1 if overlaps else 0
+    known: dict[str, Any] = {"runtime": "stream", "dense_weights": "mmap", "expert_overlap": overlaps}
     known |= {"cache_policy": "lru", "cache_bytes": cache_bytes} if cache_bytes else {"cache_policy": "none"}
     if match := re.search(r"(\d+) lanes", note):
         known["queue_depth"] = int(match[1])

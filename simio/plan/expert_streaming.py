@@ -127,7 +127,7 @@ class Walker:
     n_hits: int = 0
     _random: Random = field(default_factory=lambda: Random(0))
     _last: list[tuple[int, ...]] = field(default_factory=list)
-    _slices: dict[tuple[int, int, int], tuple[Fetch, ...]] = field(default_factory=dict)
+    _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
 
     def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Pass:
         """One batch of the prompt, or one decoded token."""
@@ -218,13 +218,18 @@ class Walker:
             yield Step(layer.layer, label, bytes_, 0.0, flop if n_tokens else (), 0, router, fetches, waits)
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
-        """One read for each slice of ``n_experts``, projection by projection."""
+        """One read for each slice of ``n_experts``, projection by projection; contiguous experts come whole, at first."""
+        every = projections(layer)
+        if self.scenario.contiguous_experts:
+            sizes = [sum(layer.chunks[p].raw_bytes for p in every)] if group[0] == every[0] else []
+        else:
+            sizes = [layer.chunks[p].raw_bytes for p in group]
         fetches: tuple[Fetch, ...] = ()
-        for p in group:
-            key = (layer.chunks[p].stored_bytes, p, n_experts)
+        for n_bytes in sizes:
+            key = (n_bytes, n_experts)
             if key not in self._slices:
-                n = layer.chunks[p].stored_bytes + ALIGN_BYTES  # slices start anywhere, direct reads at pages
-                self._slices[key] = (Fetch(n, 1, layer.chunks[p].raw_bytes, 0, 0, 0, sequential=False),) * n_experts
+                read = n_bytes + ALIGN_BYTES  # slices start anywhere, direct reads at pages
+                self._slices[key] = (Fetch(read, 1, n_bytes, 0, 0, 0, sequential=False),) * n_experts
             fetches += self._slices[key]
         return fetches
 
@@ -275,7 +280,7 @@ def stream(
     budget = scenario.ram_bytes or 0
     held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)
     experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
-    n_slices = sum(len(b.chunks) for b in experts)
+    n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
     return Plan(
         runtime="stream",
         passes=tuple(passes.passes),

@@ -18,7 +18,8 @@ OPTIONS = {
     "pinned_fraction": "--pin", "cache_policy": "--cache", "cache_bytes": "--cache-size", "cache_form": "--hold",
     "read_limit_bytes_per_s": "--read-limit", "read_ahead_bytes": "--read-ahead",
     "top_k": "--top-k", "available_bytes": "--available", "routing": "--routing",
-    "expert_overlap": "--expert-overlap", "expert_prefetch": "--expert-prefetch",
+    "expert_overlap": "--expert-overlap", "contiguous_experts": "--contiguous-experts",
+    "expert_prefetch": "--expert-prefetch",
     "speculative_gate": "--speculative-gate", "drop_cold": "--drop-cold", "dense_weights": "--dense-weights",
     "entry_temperature_c": "--entry-temperature", "sustained_s": "--sustained", "seed": "--seed", "draws": "--draws",
 }  # fmt: skip

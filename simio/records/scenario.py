@@ -49,6 +49,7 @@ class Scenario:
     top_k: int | None = None  # experts per token; default: the model's
     routing: str | None = None  # file of a routing trace to replay; default: seeded draws
     expert_overlap: bool | None = None  # experts are multiplied as their slices arrive; default: yes with a cache
+    contiguous_experts: bool | None = None  # the slices of an expert lie together and are read at once; default: no
     expert_prefetch: int | None = None  # per layer, experts of the last token read again ahead of the router; default 0
     speculative_gate: bool | None = None  # the router of the next layer is guessed early and its guesses read
     drop_cold: float | None = None  # share of the router's weight below which experts not in RAM are left out
@@ -129,10 +130,11 @@ _MOST = {
 
 #: Choices that only explicit reads have; asking for one asks for the runtime ``stream``.
 STREAM_ONLY = ("prefetch_depth", "staging_bytes", "pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes",
-               "cache_form", "expert_overlap", "expert_prefetch", "speculative_gate", "drop_cold",
-               "dense_weights")  # fmt: skip
+               "cache_form", "expert_overlap", "contiguous_experts", "expert_prefetch", "speculative_gate",
+               "drop_cold", "dense_weights")  # fmt: skip
 #: Choices that only a mixture of experts has.
-MOE_ONLY = ("top_k", "routing", "expert_overlap", "expert_prefetch", "speculative_gate", "drop_cold", "dense_weights")
+MOE_ONLY = ("top_k", "routing", "expert_overlap", "contiguous_experts", "expert_prefetch", "speculative_gate",
+            "drop_cold", "dense_weights")  # fmt: skip
 #: Choices that only a mapped file has.
 MMAP_ONLY = ("read_ahead_bytes",)
 #: Choices that mean nothing to a mapped file.
