@@ -39,11 +39,10 @@ PARAMETERS = (
     Parameter("gemv", ("cpu.gemv",), "dequantize + multiply, all kernels", _ALL),
     Parameter("layer_overhead", ("cpu.layer_overhead",), "barriers and dispatch of a layer", _ALL),
     Parameter("read_bandwidth", ("memory.read_bandwidth",), "RAM that all threads read", _ALL),
-    Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "first touch of fresh RAM", ("stream",)),
-    Parameter("handover", ("cpu.handover",), "from a finished read to its reader", ("stream",)),
+    Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "pages a weight cache lets go and fills", ("stream",)),
+    Parameter("handover", ("cpu.handover",), "waking threads that wait for a slice", ("stream",)),
     Parameter("swap_fault", ("memory.swap_fault",), "a page that comes back from swap", ("stream", "resident")),
     Parameter("fault_overhead", ("storage.fault_overhead",), "CPU time of a page fault", ("mmap",)),
-    Parameter("reserve", ("memory.reserve",), "RAM that others take", ("mmap", "stream"), moves_plan=True),
 )
 
 

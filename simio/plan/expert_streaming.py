@@ -218,7 +218,7 @@ class Walker:
             yield Step(layer.layer, label, bytes_, 0.0, flop if n_tokens else (), 0, router, fetches, waits)
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
-        """One read for each slice of ``n_experts``, projection by projection; contiguous experts come whole, at first."""
+        """One read for each slice of ``n_experts``, by projection; contiguous experts come whole, at first."""
         every = projections(layer)
         if self.scenario.contiguous_experts:
             sizes = [sum(layer.chunks[p].raw_bytes for p in every)] if group[0] == every[0] else []
