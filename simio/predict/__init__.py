@@ -115,6 +115,10 @@ def _doubts(drawn: Drawn, resolved: Resolved, point: Point) -> tuple[str, ...]:
     """What the lanes, and the RAM of the device, leave open."""
     usable = resolved.device.memory.usable
     notes = _idle_lanes(resolved, point)
+    if resolved.scenario.entry_temperature_c is not None and resolved.device.thermal is None:
+        notes.append(
+            f"how {resolved.device.name} behaves when hot is not known: its temperature at the start is not used"
+        )
     notes += [f"usable RAM of {resolved.device.name}: {usable.note}"] if usable.note else []
     if drawn.infeasible:
         notes.append(f"in {100 * drawn.infeasible:.0f} % of the draws the weights do not fit in RAM (0 tokens/s)")

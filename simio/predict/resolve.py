@@ -150,10 +150,9 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         if getattr(scenario, name) is not None:
             other = "mmap" if name in MMAP_ONLY else "stream"
             raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", f"use --runtime {other}")
-    for name in ("entry_temperature_c", "sustained_s"):
-        if getattr(scenario, name) is not None and device.thermal is None:
-            hint = "leave it out, or add a [thermal] table to the device file"
-            raise UsageError(f"{name} is given, but how {device.name} behaves when hot is not known", hint)
+    if scenario.sustained_s is not None and device.thermal is None:
+        hint = "leave it out, or add a [thermal] table to the device file"
+        raise UsageError(f"sustained_s is given, but how {device.name} behaves when hot is not known", hint)
     for name in MOE_ONLY:
         if name != "top_k" and getattr(scenario, name) is not None and not layout.n_experts:
             raise UsageError(f"{name} is given, but the model has no routed experts", "leave it out")
