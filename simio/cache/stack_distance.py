@@ -3,8 +3,9 @@
 The stack distance of a reference is the bytes of all distinct keys touched since the same key was last touched, itself
 included: LRU hits it exactly where the cache is at least that large (Mattson et al., IBM Systems Journal 9, 1970). A
 Fenwick tree over time holds the size of each key at its last touch (Bennett and Kruskal, 1975), so a reference costs
-two sums of log n. For keys of one size the curve is that of ``Lru`` to the reference; where sizes differ LRU may hold a
-little less than its budget, and the curve is slightly optimistic.
+two sums of log n. The curve is that of ``Lru`` to the reference, also where sizes differ, as long as every item fits by
+itself: what ``Lru`` holds is then always the longest run of most recent keys that fits. At budgets below the largest
+item ``Lru`` passes such items over without evicting for them, and the curve is a lower bound. A key keeps its size.
 """
 
 from __future__ import annotations
