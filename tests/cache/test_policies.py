@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from simio import registry
 from simio.cache.base import Prepared
+from simio.cache.belady import Belady
 from simio.cache.lru import Lru
 from simio.cache.stack_distance import NEVER, distances, lru_curve
 
@@ -98,3 +99,28 @@ def test_frequent_keys_stay_under_lfu_and_layers_do_not_push_each_other_out():
     flood = [(0, 0), *((1, expert) for expert in range(20)), (0, 0)]
     assert not replay("lru", 4, flood)[-1]
     assert replay("layer_lru", 4, flood)[-1]
+
+
+def test_belady_evicts_all_that_has_to_leave_or_nothing():
+    cache = Belady(4)
+    coming = [("late", 2), ("soon", 2), ("large", 4), ("soon", 2), ("large", 4), ("late", 2)]
+    cache.prepare(coming)
+    assert [cache.access(key, n_bytes) for key, n_bytes in coming] == [False, False, False, True, False, True]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@given(
+    keys=references,
+    sizes=st.lists(st.integers(1, 5), min_size=6, max_size=6),
+    capacity=st.integers(0, 16),
+    is_told=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_no_policy_holds_more_bytes_than_it_may_whatever_the_sizes(name, keys, sizes, capacity, is_told):
+    policy = registry.get("cache_policies", name)(capacity)
+    if is_told and isinstance(policy, Prepared):
+        policy.prepare((key, sizes[key[1]]) for key in keys)
+    for key in keys:
+        held = key in policy
+        assert policy.access(key, sizes[key[1]]) is held
+        assert sum(sizes[k[1]] for k in set(keys) if k in policy) <= capacity
