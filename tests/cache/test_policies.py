@@ -11,6 +11,7 @@ from simio import registry
 from simio.cache.base import Prepared
 from simio.cache.belady import Belady
 from simio.cache.lru import Lru
+from simio.cache.per_layer import LayerLru
 from simio.cache.stack_distance import NEVER, distances, lru_curve
 
 NAMES = registry.names("cache_policies")
@@ -124,3 +125,29 @@ def test_no_policy_holds_more_bytes_than_it_may_whatever_the_sizes(name, keys, s
         held = key in policy
         assert policy.access(key, sizes[key[1]]) is held
         assert sum(sizes[k[1]] for k in set(keys) if k in policy) <= capacity
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n not in SEES_AHEAD])
+@given(
+    history=st.lists(st.integers(0, 5), max_size=40),
+    sizes=st.lists(st.integers(1, 4), min_size=6, max_size=6),
+    capacity=st.integers(0, 14),
+    is_told=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_two_scans_that_hit_alike_are_followed_by_a_third_whatever_came_before(name, history, sizes, capacity, is_told):
+    policy = registry.get("cache_policies", name)(capacity)
+    scan = [((key % 2, key), size) for key, size in enumerate(sizes)]
+    if is_told and isinstance(policy, Prepared):
+        policy.prepare(scan)
+    for number in history:
+        policy.access(*scan[number])
+    scans = [[policy.access(*reference) for reference in scan] for _ in range(80)]
+    first = next(i for i in range(len(scans)) if scans[i] == scans[i + 1])
+    assert all(later == scans[first] for later in scans[first:])
+
+
+def test_layers_that_were_not_announced_share_the_budget():
+    cache = LayerLru(4)
+    keys = [(0, 0), (1, 0), (2, 0), (3, 0)]
+    assert [cache.access(key, 1) for key in keys * 2] == [False] * 4 + [True] * 4
