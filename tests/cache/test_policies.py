@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simio import registry
+from simio.cache import stack_distance
 from simio.cache.base import Prepared
 from simio.cache.belady import Belady
 from simio.cache.lru import Lru
@@ -151,3 +154,23 @@ def test_layers_that_were_not_announced_share_the_budget():
     cache = LayerLru(4)
     keys = [(0, 0), (1, 0), (2, 0), (3, 0)]
     assert [cache.access(key, 1) for key in keys * 2] == [False] * 4 + [True] * 4
+
+
+@pytest.fixture
+def without_numba(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+    stack_distance._compiled.cache_clear()
+    yield
+    stack_distance._compiled.cache_clear()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 15, 16, 17, 33, 1000, 5000])
+@pytest.mark.parametrize("most_bytes", [1, 7, 2**33])
+def test_numpy_counts_what_the_tree_counts(n, most_bytes, without_numba):
+    rng = np.random.default_rng(n)
+    keys = rng.integers(0, max(1, n // 8), n)
+    sizes = rng.integers(1, most_bytes, max(1, n // 8), endpoint=True)[keys]
+    by_tree = np.empty(n, np.int64)
+    stack_distance._walk(stack_distance._previous(keys), sizes, np.zeros(n + 1, np.int64), by_tree)
+    assert stack_distance._compiled() is None
+    assert np.array_equal(distances(keys, sizes), by_tree)
