@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Stretches of time this short are compared pair by pair.
-SHORT = 16
+#: Stretches of time this short are compared pair by pair; at most 256.
+SHORT = 128
 #: Distance of a first reference: no cache holds it.
 NEVER = np.iinfo(np.int64).max
 
@@ -143,11 +143,13 @@ def _smaller_before(values: NDArray[np.int64], weights: NDArray[Any]) -> NDArray
         who, weight, place = who[halves], weight[halves], place[halves]
         place.reshape(-1, 2, half)[:, 1] -= half
         width = half
-    place, weight = place.reshape(-1, short), weight.reshape(-1, short)
+    # one column a block, so that each comparison runs over long rows; places are below SHORT
+    columns = np.ascontiguousarray(place.astype(np.uint8).reshape(-1, short).T)
+    weight = np.ascontiguousarray(weight.reshape(-1, short).T)
     within = np.zeros_like(weight)
     for gap in range(1, short):
-        within[:, gap:] += weight[:, :-gap] * (place[:, :-gap] < place[:, gap:])
-    sums[who] += within.ravel()
+        within[gap:] += weight[:-gap] * (columns[:-gap] < columns[gap:])
+    sums[who] += within.T.ravel()
     return sums[: len(values)]
 
 

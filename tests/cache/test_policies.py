@@ -164,7 +164,7 @@ def without_numba(monkeypatch):
     stack_distance._compiled.cache_clear()
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 15, 16, 17, 33, 1000, 5000])
+@pytest.mark.parametrize("n", [0, 1, 2, 17, 128, 129, 150, 257, 1000, 5000])
 @pytest.mark.parametrize("most_bytes", [1, 7, 2**33])
 def test_numpy_counts_what_the_tree_counts(n, most_bytes, without_numba):
     rng = np.random.default_rng(n)
