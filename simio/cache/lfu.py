@@ -1,7 +1,8 @@
 """Least frequently used: what was asked for most often stays.
 
 Counts outlive eviction: how popular an expert is belongs to the model, and one that comes back is not new. Ties leave
-in the order they were last used.
+in the order they were last used. It settles on scans that use each of their keys once, as a dense token does: counts
+then grow alike. A key that was popular and is not used any more stays until the others have been used as often.
 """
 
 from __future__ import annotations
