@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from simio.errors import MissingPackageError, UsageError, WriteError
@@ -46,14 +47,17 @@ def share(text: str, option: str) -> float:
 
 
 @contextmanager
-def progress(what: str, in_bytes: bool = True) -> Iterator[Callable[[int, int], None]]:
+def progress(what: str, in_bytes: bool = True, after_s: float = 0.0) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr with bytes (or a plain count), rate and time left, drawn from the first report on.
 
-    Silent when not a terminal.
+    Silent when not a terminal, and before ``after_s`` have gone by.
     """
     bar: list[Any] = []
+    begun = monotonic()
 
     def report(done: int, total: int) -> None:
+        if monotonic() < begun + after_s:
+            return
         if not bar:
             bar.extend(_start(what, total, in_bytes))
         bar[0].update(bar[1], completed=done, total=total)

@@ -108,8 +108,12 @@ def predict(
     check_output(save_scenario)
     from simio.predict import predict as run
 
-    with naming_options(), progress("profiling a sample") as reporter:
-        prediction = run(scenario, full_check=check == "full", progress=reporter)
+    with (
+        naming_options(),
+        progress("profiling a sample") as reporter,
+        progress("trying changes", in_bytes=False, after_s=1.0) as trying,
+    ):
+        prediction = run(scenario, full_check=check == "full", progress=reporter, trying=trying)
     if save_scenario:
         save(scenario, Path(save_scenario))
     if report:

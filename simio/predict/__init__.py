@@ -20,12 +20,17 @@ from simio.sim import engine
 
 
 def predict(
-    scenario: Scenario, *, full_check: bool = False, suggestions: bool = True, progress: Progress | None = None
+    scenario: Scenario,
+    *,
+    full_check: bool = False,
+    suggestions: bool = True,
+    progress: Progress | None = None,
+    trying: Progress | None = None,
 ) -> Prediction:
     """Predict TTFT and the latency of every token.
 
     ``full_check`` lets the SimPy engine cover the whole run instead of a prefix. ``progress(done, total)`` is called
-    while a weights file is sampled. Raises ``SimioError`` (see ``simio.errors``) for input that cannot be predicted.
+    while a weights file is sampled, ``trying`` likewise while changes are tried. Raises ``SimioError`` (see ``simio.errors``) for input that cannot be predicted.
     """
     resolved = resolve(scenario, progress)
     point = evaluate(resolved)
@@ -51,7 +56,7 @@ def predict(
         bounds_s={"lower": whole.lower_s, "upper": whole.upper_s},
         checks=checks,
         confidence=bottleneck.confidence(limits, resolved, point, scenario.ram_bytes is not None),
-        suggestions=suggest(scenario, resolved, point, progress) if suggestions else (),
+        suggestions=suggest(scenario, resolved, point, progress, trying) if suggestions else (),
         scenario=scenario,
         resolved=resolved.scenario,
         model=_model(resolved),

@@ -30,14 +30,21 @@ Candidate = tuple[str, str, Scenario, CodecProfile]  # kind, change, scenario as
 
 
 def suggest(
-    asked: Scenario, resolved: Resolved, point: Point, progress: Progress | None = None
+    asked: Scenario,
+    resolved: Resolved,
+    point: Point,
+    progress: Progress | None = None,
+    trying: Progress | None = None,
 ) -> tuple[Suggestion, ...]:
     """Up to three changes that help, best first, with the gain each one has by itself.
 
-    ``progress`` is called while the weights of a file are sampled under another codec.
+    ``progress`` is called while the weights of a file are sampled under another codec, ``trying`` for each change.
     """
     best: dict[str, Suggestion] = {}
-    for kind, change, scenario, profile in _candidates(asked, resolved, point, progress):
+    candidates = list(_candidates(asked, resolved, point, progress))
+    for done, (kind, change, scenario, profile) in enumerate(candidates):
+        if trying:
+            trying(done, len(candidates))
         known = resolved.layout if profile is resolved.profile else None
         try:
             result = evaluate(complete(scenario, resolved.device, profile, known))
