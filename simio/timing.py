@@ -20,10 +20,13 @@ def time_plan(plan: Plan, rates: Rates) -> TimedPlan:
             fetches.extend(step.fetches)
             step_fetch.append(len(fetches))
         pass_step.append(len(compute))
-    links: dict[Fetch, Seconds] = {}
+    by_value: dict[Fetch, Seconds] = {}
+    links: dict[int, Seconds] = {}  # by identity: plans repeat the same few objects, and comparing them is slow
     for fetch in fetches:
-        if fetch not in links:
-            links[fetch] = link_s(fetch, rates)
+        if id(fetch) not in links:
+            if fetch not in by_value:
+                by_value[fetch] = link_s(fetch, rates)
+            links[id(fetch)] = by_value[fetch]
     return TimedPlan(
         order=list(plan.order),
         pass_step=pass_step,
@@ -31,7 +34,7 @@ def time_plan(plan: Plan, rates: Rates) -> TimedPlan:
         compute_s=compute,
         router_back=router_back,
         is_read=[f.n_reads > 0 for f in fetches],
-        link_s=[links[f] for f in fetches],
+        link_s=[links[id(f)] for f in fetches],
         decompress_s=[decompress_s(f, rates) if f.n_chunks else 0.0 for f in fetches],
         n_chunks=[f.n_chunks for f in fetches],
         staging_bytes=[f.staging_bytes for f in fetches],

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from simio import registry
-from simio.cache.base import CachePolicy
+from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.cache.mapped_pages import PAGE_BYTES, Kernel
 from simio.cache.none import NoCache
@@ -130,6 +130,9 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, arou
         routing = _routing(scenario, layout, around.trace)
         return expert_streaming.stream(scenario, layout, architecture, around.memory, _policy, routing)
     arranged = arrange(scenario, layout, architecture)
+    cache = arranged.residency.cache
+    if isinstance(cache, Prepared) and layout.n_experts:
+        cache.prepare(expert_streaming.references(scenario, layout, _routing(scenario, layout, around.trace)))
     passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load(), around.trace)
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
 

@@ -264,7 +264,7 @@ def stream(
     in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name not in _RECENT else None
     cache = policy(name, shares.cache)
     if isinstance(cache, Prepared):
-        cache.prepare(_references(scenario, layout, routing))
+        cache.prepare(references(scenario, layout, routing))
     store = Store(cache, in_ram)
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
@@ -297,7 +297,7 @@ def stream(
     )
 
 
-def _references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> Iterator[tuple[tuple[int, int], int]]:
+def references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> Iterator[tuple[tuple[int, int], int]]:
     """What the run will look up: the prompt batch by batch, then token by token."""
     starts = range(0, scenario.prompt_tokens, scenario.batch_tokens)
     batches = [union(routing[i : min(i + scenario.batch_tokens, scenario.prompt_tokens)]) for i in starts]

@@ -30,7 +30,8 @@ def predict(
     """Predict TTFT and the latency of every token.
 
     ``full_check`` lets the SimPy engine cover the whole run instead of a prefix. ``progress(done, total)`` is called
-    while a weights file is sampled, ``trying`` likewise while changes are tried. Raises ``SimioError`` (see ``simio.errors``) for input that cannot be predicted.
+    while a weights file is sampled, ``trying`` likewise while changes are tried. Raises ``SimioError`` (see
+    ``simio.errors``) for input that cannot be predicted.
     """
     resolved = resolve(scenario, progress)
     point = evaluate(resolved)
