@@ -46,8 +46,8 @@ class Memory:
     total: int  # of the device: anonymous memory beyond it gets the app killed
 
 
-#: Policies that keep nothing idle: what they hold was used within the size of the cache.
-_RECENT = ("lru", "layer_lru", "none")
+#: Policies that keep what is idle, which the kernel swaps out. What is pinned is locked, and Belady's is a bound.
+_KEEPS_IDLE = ("lfu", "layer_lfu")
 
 #: Where the device does not matter: nothing is kept, nothing is too much.
 ANY_MEMORY = Memory(0, 1 << 62)
@@ -261,7 +261,7 @@ def stream(
     """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
     shares = divide(scenario, layout, architecture, memory)
     name = scenario.cache_policy or "lru"
-    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name not in _RECENT else None
+    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name in _KEEPS_IDLE else None
     cache = policy(name, shares.cache)
     if isinstance(cache, Prepared):
         cache.prepare(references(scenario, layout, routing))
