@@ -1,8 +1,9 @@
 """``simio calibrate --runs``: a handful of factors on a device file's numbers, fitted to measured runs.
 
 Maximum a posteriori. The prior of each factor's logarithm is the file's own bounds, a split normal around 0; errors of
-log time are robust (soft L1), so that a few odd runs do not carry the fit away. Their scale starts from the noise floor
-and becomes what the fit leaves unexplained, which also widens the factors' bounds. Reference for the loss and its
+log time are robust (Cauchy), so that odd runs do not carry the fit away: on a phone they are all slow, when the system
+is busy or memory short. The scale starts from the noise floor and becomes what the better half of the runs scatters;
+what the fit leaves unexplained of all of them is told apart. Reference for the loss and its
 Gauss-Newton Hessian: Triggs et al., Bundle adjustment, 1999 (as scipy.optimize.least_squares).
 
 Which parameters are fitted follows from the runs' inputs: those to which predictions respond. The others keep their
@@ -280,18 +281,20 @@ class Fitter:
 
     def _solve_for(self, rows: NDArrayInt, active: tuple[int, ...]) -> _Solution:
         noise = self._noise(rows)
-        sigma, logs = noise, np.zeros(len(self.parameters))
+        sigma, residual, logs = noise, noise, np.zeros(len(self.parameters))
         covariance = np.zeros((len(active), len(active)))
         for _ in range(8):
             logs, covariance, n_free = self._least_squares(rows, active, logs, sigma)
             value, _ = self._lattice(logs, active)
-            scatter = _scatter(value[rows] - self._measured[rows], n_free)
+            errors = value[rows] - self._measured[rows]
+            scatter = _scatter(errors, n_free)
             before, n = sigma, len(rows)
-            sigma = sqrt((NOISE_RUNS * noise**2 + n * scatter**2) / (NOISE_RUNS + n))
+            sigma = sqrt((NOISE_RUNS * noise**2 + n * _half(errors) ** 2) / (NOISE_RUNS + n))
+            residual = sqrt((NOISE_RUNS * noise**2 + n * scatter**2) / (NOISE_RUNS + n))
             if abs(sigma / before - 1) < 0.02:
                 break
         prior = np.array([self._width(i, logs[i]) ** 2 for i in active])
-        return _Solution(logs, active, covariance, 1 - np.diag(covariance) / prior, sigma)
+        return _Solution(logs, active, covariance, 1 - np.diag(covariance) / prior, residual)
 
     def _width(self, i: int, log_factor: float) -> float:
         down, up = self._spreads[i]
@@ -323,10 +326,10 @@ class Fitter:
             return np.vstack([slope[rows] / sigma, np.diag(1 / width(x))])
 
         def robust(squares: Array) -> Array:
-            """Soft L1 for the runs, plain squares for the prior."""
+            """Cauchy for the runs, plain squares for the prior."""
             t = 1 + squares[:n]
             rho = np.array([squares, np.ones_like(squares), np.zeros_like(squares)])
-            rho[:, :n] = 2 * (np.sqrt(t) - 1), t**-0.5, -0.5 * t**-1.5
+            rho[:, :n] = np.log(t), 1 / t, -1 / t**2
             return rho
 
         found = _scipy()(
@@ -391,6 +394,11 @@ def _scipy() -> Any:
 
 def _on_lattice(value: float) -> float:
     return max(1, round(value / STEP)) * STEP
+
+
+def _half(errors: Array) -> float:
+    """Standard deviation that the better half of ``errors`` suggests: what is odd does not widen it."""
+    return float(np.median(np.abs(errors))) / 0.6745
 
 
 def _scatter(errors: Array, n_free: float) -> float:

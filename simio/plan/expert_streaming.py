@@ -205,17 +205,27 @@ class Walker:
         yield Step(layer.layer, f"cache {layer.layer}", (), 0.0, (), 0, min(2, n_before), early, care)
         order = projections(layer)
         groups = [[p] for p in order] if self.overlaps else [order]
+        n_reads = 0
         for number, group in enumerate(groups, start=1):
             share = sum(layer.chunks[p].raw_bytes for p in group) / layer.raw_bytes
             bytes_ = tuple((k, round(b * need.n_experts * share)) for k, b in layer.weight_bytes)
             tokens_each = n_tokens * (self.scenario.top_k or 1) / max(1, need.n_experts)
             flop = tuple((k, 2.0 * w * need.n_experts * share * tokens_each) for k, w in layer.weights)
             fetches = self._reads(layer, group, need.missing)
-            waits = Care(handovers=len(fetches) if self.overlaps else min(1, len(fetches)))
+            waits = Care(handovers=self._waits(n_reads, n_reads + len(fetches)))
+            n_reads += len(fetches)
             label = f"experts {layer.layer}"
             # lanes start while the cache still makes room; serially they wait for it
             router = min(number + 1, n_before + number) if self.overlaps else number
             yield Step(layer.layer, label, bytes_, 0.0, flop if n_tokens else (), 0, router, fetches, waits)
+
+    def _waits(self, first: int, last: int) -> int:
+        """How often threads wait for slices ``first`` to ``last`` of a layer.
+
+        Serially once. With overlap, those that the lanes start with arrive about together; each later one is a wait.
+        """
+        lanes = (self.scenario.queue_depth or 1) if self.overlaps else last
+        return int(first == 0 < last) + max(0, last - max(lanes, first))
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
         """One read for each slice of ``n_experts``, by projection; contiguous experts come whole, at first."""
