@@ -168,7 +168,8 @@ class Walker:
             missing += not hit
             swapped += hit and not resident
         caches = self.scenario.cache_policy != "none"
-        commit = (missing + guessed) * layer.raw_bytes if caches else 0
+        # what was guessed in vain is let go once more than what was asked for: twice the care, as the engine's clock says
+        commit = (missing + 2 * guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
 
     def _without_cold(self, index: int, experts: tuple[int, ...], least_share: float) -> tuple[int, ...]:
