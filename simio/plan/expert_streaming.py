@@ -168,7 +168,7 @@ class Walker:
             missing += not hit
             swapped += hit and not resident
         caches = self.scenario.cache_policy != "none"
-        # what was guessed in vain is let go once more than what was asked for: twice the care, as the engine's clock says
+        # guesses in vain push out what comes back: twice the care, as the engine's clock says of speculative runs
         commit = (missing + 2 * guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
 
