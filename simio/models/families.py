@@ -103,6 +103,7 @@ FAMILIES: dict[str, Family] = {
     "hunyuan-moe": Family(qk_norm="head"),
     "dots1": Family(qk_norm="head", selection_bias=True),
     "bailingmoe2": Family(fused_qkv=True, qk_norm="head", selection_bias=True),
+    "granitehybrid": _LLAMA,
     "glm4moe": Family(qkv_bias=True, ffn_norm="post_attention_norm", selection_bias=True),
     "deepseek2": _LATENT,
     "glm-dsa": _LATENT,

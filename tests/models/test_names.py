@@ -86,6 +86,8 @@ SPELLINGS |= {
     "Qwen1.5-MoE-A2.7B-Chat.Q4_K_M.gguf": ("qwen1.5-moe-a2.7b", "q4_k_m"),
     "tencent_Hunyuan-A13B-Instruct-Q4_K_M.gguf": ("hunyuan-a13b", "q4_k_m"),
     "dots.llm1.inst.Q4_K_M.gguf": ("dots.llm1", "q4_k_m"),
+    "ibm-granite_granite-4.0-h-tiny-Q4_K_M.gguf": ("granite-4.0-h-tiny", "q4_k_m"),
+    "granite4:small-h": ("granite-4.0-h-small", None),
 }
 
 

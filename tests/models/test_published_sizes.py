@@ -29,6 +29,8 @@ EXACT = {
     "lfm2-24b-a2b:q4_k_m": 14_415_473_952,  # LiquidAI/LFM2-24B-A2B-GGUF
     "ling-mini-2.0:q4_k_m": 9_911_575_072,  # inclusionAI/Ling-mini-2.0-GGUF
     "qwen1.5-moe-a2.7b:q4_k_m": 9_496_238_048,  # duyntnet/Qwen1.5-MoE-A2.7B-Chat-imatrix-GGUF
+    "granite-4.0-h-tiny:q4_k_m": 4_230_976_352,  # ibm-granite/granite-4.0-h-tiny-GGUF
+    "granite-4.0-h-small:q4_k_m": 19_476_621_984,  # granite-4.0-h-small-Q4_K_M.gguf as one list of downloads has it
 }
 
 #: Sizes of files whose publisher's recipe, rounding or split of the KV projection is not exactly the type's mixture.
