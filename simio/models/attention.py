@@ -155,6 +155,23 @@ def _short_conv(facts: Facts, family: Family, layer: int) -> list[Spec]:
     return [convolution, *linear("shortconv.in_proj", 3 * d, d), *linear("shortconv.out_proj", d, d)]
 
 
+def _mamba2(facts: Facts, family: Family, layer: int) -> list[Spec]:
+    """A Mamba-2 state space: gate, input, B, C and step of one projection (``granite-hybrid.cpp``)."""
+    net, d = _need(facts.mamba), facts.d_model
+    d_inner = net.n_heads * net.head_dim
+    channels = d_inner + 2 * net.n_groups * net.d_state
+    specs: list[Spec] = [
+        *linear("ssm_in", d_inner + channels + net.n_heads, d),
+        ("ssm_conv1d.weight", (channels, net.conv_kernel)),
+        ("ssm_conv1d.bias", (channels,)),
+        ("ssm_dt.bias", (net.n_heads,)),
+        ("ssm_a", (net.n_heads, 1)),
+        ("ssm_d", (net.n_heads, 1)),
+        ("ssm_norm.weight", (net.n_groups, d_inner // net.n_groups)),
+    ]
+    return specs + linear("ssm_out", d, d_inner)
+
+
 def _compressed(facts: Facts, family: Family, layer: int) -> list[Spec]:
     """The compressed attention of DeepSeek-V4: one KV head, grouped low-rank output (``deepseek4.cpp``)."""
     net, d, head_dim = _need(facts.compressed), facts.d_model, facts.head_dim
@@ -202,5 +219,6 @@ _BUILDERS: dict[str, Callable[[Facts, Family, int], list[Spec]]] = {
     "gated-delta": _gated_delta,
     "kda": _kda,
     "conv": _short_conv,
+    "mamba2": _mamba2,
     "compressed": _compressed,
 }

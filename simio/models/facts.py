@@ -87,6 +87,18 @@ class ShortConv:
 
 
 @dataclass(frozen=True, slots=True)
+class Mamba:
+    """Mamba-2 state spaces (arXiv 2405.21060) on every layer not listed in ``attention_layers`` (Granite 4.0 H)."""
+
+    n_heads: int
+    head_dim: int
+    d_state: int
+    n_groups: int
+    conv_kernel: int
+    attention_layers: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class GlobalAttention:
     """Gemma 4: the layers of full attention have their own head size and, where given, their own KV heads."""
 
@@ -150,6 +162,7 @@ class Facts:
     window: Window | None = None
     linear: Linear | None = None
     short_conv: ShortConv | None = None
+    mamba: Mamba | None = None
     global_attention: GlobalAttention | None = None
     per_layer: PerLayer | None = None
     compressed: Compressed | None = None

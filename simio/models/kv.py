@@ -48,9 +48,14 @@ def _compressed(facts: Facts, layer: int) -> KvLayer:
 
 
 def _state_bytes(facts: Facts, kind: str) -> int:
-    """State of a recurrent layer: the last inputs of the convolution and, for linear attention, a matrix per head."""
+    """State of a recurrent layer: the last inputs of the convolution and, unless it is all, a matrix per head."""
     if kind == "conv":
         return (facts.short_conv.kernel - 1) * facts.d_model * _STATE_BYTES if facts.short_conv else 0
+    if kind == "mamba2" and facts.mamba:
+        net = facts.mamba
+        d_inner = net.n_heads * net.head_dim
+        tail = (net.conv_kernel - 1) * (d_inner + 2 * net.n_groups * net.d_state)
+        return (tail + d_inner * net.d_state) * _STATE_BYTES
     linear = facts.linear
     if linear is None:
         return 0

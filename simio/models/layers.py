@@ -5,8 +5,8 @@ from __future__ import annotations
 from simio.models.facts import Facts
 
 #: What ``layer_kind`` answers: full or sliding attention, latent attention, linear attention (two forms), short
-#: convolution, and the compressed attention of DeepSeek-V4.
-KINDS = ("attention", "mla", "gated-delta", "kda", "conv", "compressed")
+#: convolution, a Mamba-2 state space, and the compressed attention of DeepSeek-V4.
+KINDS = ("attention", "mla", "gated-delta", "kda", "conv", "mamba2", "compressed")
 
 
 def layer_kind(facts: Facts, layer: int) -> str:
@@ -15,6 +15,8 @@ def layer_kind(facts: Facts, layer: int) -> str:
         return "compressed"
     if facts.short_conv and layer not in facts.short_conv.attention_layers:
         return "conv"
+    if facts.mamba and layer not in facts.mamba.attention_layers:
+        return "mamba2"
     if facts.linear and not _is_full_linear(facts, layer):
         return facts.linear.kind
     return "mla" if facts.mla else "attention"

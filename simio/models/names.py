@@ -28,14 +28,21 @@ QUANT_ALIASES: dict[str, str] = {
 
 #: Words of a name that do not change the architecture: who tuned it, how it was released, its file format.
 _RELEASE = re.compile(
-    r"-(?:instruct|it|chat|base|hf|gguf|mlx|latest|text|thinking|qat|ud|preview|default|dense|0731|2507|0528|2512|2603"
-    r"|v\d(?:\.\d)?|\d{3,4}bpw|i1|imatrix)(?=-|$)"
+    r"-(?:instruct|it|pt|chat|base|hf|gguf|mlx|latest|text|thinking|qat|ud|preview|default|dense|0731|2507|0528|2512|2603"
+    r"|0628|0724|1210|\d{3,4}bpw|i1|imatrix)(?=-|$)"
 )
+#: Of a release in some names (``mistral-7b-v0.3``), of the model in others (``deepseek-v2-lite``).
+_VERSION = re.compile(r"-v\d(?:\.\d)?(?=-|$)")
 
 #: Who published it, where the name carries that instead of a folder.
 _VENDOR = re.compile(
-    r"^(?:qwen|google|meta|microsoft|openai|mistralai|liquidai|deepseek-ai|huggingfacetb|zai-org|moonshotai|allenai)-"
+    r"^(?:qwen|google|meta-llama(?=-llama|-meta)|meta|microsoft|openai|mistralai|liquidai|deepseek-ai|huggingfacetb"
+    r"|zai-org|moonshotai|allenai|baidu|minimaxai|inclusionai|tencent|rednote-hilab|ibm-granite)-"
 )
+
+#: The dot before the quantization of a file (``phi-2.Q4_K_M.gguf``), and the number of a part of one.
+_DOT = re.compile(r"\.(?=(?:i1-)?(?:ud-)?(?:i?q\d|tq\d|b?f\d\d|fp\d\d|mxfp\d)[^.]*$)")
+_PART = re.compile(r"-\d{5}-of-\d{5}$")
 
 
 def preset_names() -> list[str]:
@@ -56,9 +63,9 @@ def preset_path(preset_id: str) -> Path:
 def split_name(text: str) -> tuple[str, str | None, str | None]:
     """``(name, quantization or None, unknown quantization or None)``, the name in lower case with hyphens.
 
-    A quantization stands behind a colon, in brackets, or at the end: ``glm-5.2-ud-q2_k_xl``.
+    A quantization stands behind a colon, in brackets, or at the end: ``glm-5.2-ud-q2_k_xl``, ``phi-2.q4_k_m.gguf``.
     """
-    text = text.strip().lower().removesuffix(".gguf")
+    text = _DOT.sub("-", _PART.sub("", text.strip().lower().removesuffix(".gguf")))
     *parts, last = text.split(":")
     head, tail = ("-".join(parts), last) if parts else (last, "")
     head = head.rsplit("/", 1)[-1]
@@ -96,9 +103,11 @@ def _remarked_quant(text: str) -> str | None:
 def find(name: str) -> str | None:
     """The id of the preset called ``name``: by its id, by an alias, and again without words like ``instruct``."""
     plain = re.sub(r"[\s_]+", "-", name.strip().lower())
-    for spelling in (plain, released := _RELEASE.sub("", plain), _VENDOR.sub("", released)):
-        if found := _index().get(_key(spelling)):
-            return found
+    released = _RELEASE.sub("", plain)
+    for spelling in (plain, released, _VERSION.sub("", released)):
+        for candidate in (spelling, _VENDOR.sub("", spelling)):
+            if found := _index().get(_key(candidate)):
+                return found
     return None
 
 

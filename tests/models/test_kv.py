@@ -54,6 +54,13 @@ def test_a_short_convolution_keeps_its_last_inputs() -> None:
     assert sum(layer.n_values > 0 for layer in layers) == 6
 
 
+def test_a_state_space_keeps_its_convolution_and_a_matrix_per_head() -> None:
+    layers = preset("granite-4.0-h-tiny").architecture.kv_layers
+    assert [i for i, layer in enumerate(layers) if layer.n_values] == [5, 15, 25, 35]
+    assert layers[5] == KvLayer(2 * 4 * 128)
+    assert layers[0] == KvLayer(0, None, (3 * (3072 + 2 * 128) + 48 * 64 * 128) * 4)
+
+
 def test_the_last_layers_of_gemma_4_e2b_read_the_cache_of_earlier_ones() -> None:
     layers = preset("gemma-4-e2b").architecture.kv_layers
     assert [layer.n_values for layer in layers[:5]] == [512] * 4 + [1024]  # the full layer has heads of 512

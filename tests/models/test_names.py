@@ -10,6 +10,7 @@ import pytest
 
 from simio.errors import UnknownNameError
 from simio.models import names, preset, preset_names, resolve_name
+from simio.validate.compare import model_named
 
 _NAMES = Path(__file__).parents[2].parent / "shared" / "measured" / "names.csv"
 
@@ -57,12 +58,49 @@ SPELLINGS = {
     "llama-3.2-3b:Q4_K_M (ollama default)": ("llama-3.2-3b", "q4_k_m"),
     "opt-6.7b:fp32 compute": ("opt-6.7b", "f32"),
     "qwen3.5-35b-a3b:4bit": ("qwen3.5-35b-a3b", "int4"),
+    "DeepSeek-V2-Lite-Chat-Q4_K_M": ("deepseek-v2-lite", "q4_k_m"),
+    "DeepSeek-V2-Lite.Q4_K_M.gguf": ("deepseek-v2-lite", "q4_k_m"),
+    "DeepSeek-V2-Lite-Chat.i1-IQ4_XS.gguf": ("deepseek-v2-lite", "iq4_xs"),
+    "DeepSeek-V2-Lite-Instruct": ("deepseek-v2-lite", None),
+    "DeepSeek-Coder-V2-Lite-Instruct": ("deepseek-v2-lite", None),
+    "deepseek-v2:16b": ("deepseek-v2-lite", None),
+    "mixtral-8x7b-instruct-v0.1.Q4_K_M.gguf": ("mixtral-8x7b", "q4_k_m"),
+    "phi-2.Q4_K_M": ("phi-2", "q4_k_m"),
+    "gemma-3-4b-it.Q4_0.gguf": ("gemma-3-4b", "q4_0"),
+    "gemma-4-26B-A4B-it-UD-Q4_K_XL.gguf": ("gemma-4-26b-a4b", "q4_k_m"),
+    "Qwen3-30B-A3B-Thinking-2507-UD-Q4_K_XL-00001-of-00002.gguf": ("qwen3-30b-a3b", "q4_k_m"),
+}
+#: The mixtures of experts of 2024 and 2025, by the names of their files on Hugging Face.
+SPELLINGS |= {
+    "DeepSeek-V2.5-1210-Q4_K_M": ("deepseek-v2", "q4_k_m"),
+    "DeepSeek-Coder-V2-Instruct-0724": ("deepseek-v2", None),
+    "zai-org_GLM-4.7-Flash-Q4_K_M.gguf": ("glm-4.7-flash", "q4_k_m"),
+    "GLM-4.7-Flash-UD-Q4_K_XL": ("glm-4.7-flash", "q4_k_m"),
+    "ERNIE-4.5-21B-A3B-PT": ("ernie-4.5-21b-a3b", None),
+    "baidu_ERNIE-4.5-21B-A3B-PT-Q4_K_M.gguf": ("ernie-4.5-21b-a3b", "q4_k_m"),
+    "ERNIE-4.5-21B-A3B-Thinking": ("ernie-4.5-21b-a3b", None),
+    "MiniMaxAI_MiniMax-M2.1-Q2_K.gguf": ("minimax-m2", "q2_k"),
+    "meta-llama_Llama-4-Scout-17B-16E-Instruct-Q4_K_M.gguf": ("llama-4-scout-17b-16e", "q4_k_m"),
+    "llama4:scout": ("llama-4-scout-17b-16e", None),
+    "Ring-mini-2.0-Q4_K_M.gguf": ("ling-mini-2.0", "q4_k_m"),
+    "Qwen1.5-MoE-A2.7B-Chat.Q4_K_M.gguf": ("qwen1.5-moe-a2.7b", "q4_k_m"),
+    "tencent_Hunyuan-A13B-Instruct-Q4_K_M.gguf": ("hunyuan-a13b", "q4_k_m"),
+    "dots.llm1.inst.Q4_K_M.gguf": ("dots.llm1", "q4_k_m"),
+    "ibm-granite_granite-4.0-h-tiny-Q4_K_M.gguf": ("granite-4.0-h-tiny", "q4_k_m"),
+    "granite4:small-h": ("granite-4.0-h-small", None),
 }
 
 
 @pytest.mark.parametrize("text", SPELLINGS)
 def test_a_name_is_understood_however_it_is_spelled(text: str) -> None:
-    assert resolve_name(text) == SPELLINGS[text]
+    assert resolve_name(text) == resolve_name(text.upper()) == resolve_name(text.lower()) == SPELLINGS[text]
+
+
+@pytest.mark.parametrize("tail", ["", "-it", "-Instruct", "-Chat", "-2507", "-Thinking-2507"])
+@pytest.mark.parametrize("quant", ["-Q4_K_M", "-UD-Q4_K_XL", ".Q4_K_M", ".i1-Q4_K_M", "-Q4_K_M.gguf", ".Q4_K_M.gguf"])
+def test_the_name_of_a_file_means_the_model_in_it_whatever_its_tail(tail: str, quant: str) -> None:
+    for model in ("deepseek-v2-lite", "ernie-4.5-21b-a3b", "qwen3-30b-a3b", "dots.llm1", "ling-mini-2.0"):
+        assert model_named(f"{model}{tail}{quant}") == f"{model}:q4_k_m"
 
 
 def test_every_model_of_the_measured_runs_resolves_or_is_known_not_to() -> None:

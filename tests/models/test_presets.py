@@ -36,6 +36,8 @@ PARAMETERS = {
     "lfm2-1.2b": 1.17, "lfm2-8b-a1b": 8.34, "lfm2-24b-a2b": 23.84, "smallthinker-21b-a3b": 21.5, "glm-4.5-air": 106.85,
     "glm-5.2": 743.4, "deepseek-v2-lite": 15.71, "deepseek-v3": 671.03, "deepseek-v4-flash": 284.3, "kimi-k2": 1026.4,
     "kimi-linear-48b-a3b": 49.12, "kimi-k3": 2780.0,
+    "deepseek-v2": 235.74, "glm-4.7-flash": 29.94, "minimax-m2": 228.69, "dots.llm1": 142.77, "hunyuan-a13b": 80.39,
+    "qwen1.5-moe-a2.7b": 14.3, "llama-4-scout-17b-16e": 107.77,
 }  # fmt: skip
 
 #: The families the issue names, with one preset each that must be there.
@@ -50,6 +52,8 @@ REQUIRED = """
     gpt-neox-20b opt-125m opt-30b falcon-7b olmo-2-7b olmoe-1b-7b bitnet-3b redpajama-3b persimmon-8b
     stablelm-3b lfm2.5-8b-a1b lfm2-24b-a2b deepseek-v2-lite deepseek-v3 deepseek-v4-flash glm-4.5-air glm-5.2
     kimi-k2 kimi-k3 kimi-linear-48b-a3b smallthinker-4b-a0.6b smallthinker-21b-a3b
+    deepseek-v2 glm-4.7-flash ernie-4.5-21b-a3b minimax-m2 llama-4-scout-17b-16e ling-mini-2.0 qwen1.5-moe-a2.7b
+    hunyuan-a13b dots.llm1 granite-4.0-h-small granite-4.0-h-tiny
 """.split()  # noqa: SIM905
 
 
@@ -101,6 +105,11 @@ def test_tensors_stand_in_the_order_llama_quantize_writes_them() -> None:
     assert names[:4] == ["output.weight", "output_norm.weight", "rope_freqs.weight", "token_embd.weight"]
     assert names[4:7] == ["blk.0.attn_k.weight", "blk.0.attn_norm.weight", "blk.0.attn_output.weight"]
     assert names[-1] == "blk.31.ffn_up.weight"
+
+
+def test_granite_4_has_as_many_tensors_as_its_file() -> None:
+    """gguf-dump of unsloth/granite-4.0-h-tiny-GGUF, in danbev/learning-ai, notes/granite-model.md."""
+    assert len(preset("granite-4.0-h-tiny").tensors) == 666
 
 
 def test_stacked_experts_are_counted_and_their_shape_has_the_output_axis_first() -> None:
