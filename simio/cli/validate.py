@@ -225,6 +225,7 @@ def _figures(s: Summary) -> list[str]:
         f"  80 % interval       covers {_share(s.coverage)} of the runs",
         f"  noise floor         {_share(s.noise_floor)}, the median difference of two runs that repeat each other",
         f"  baseline            {_share(s.baseline_median_abs_error)} median, C + bytes/bandwidth fitted on the others",
+        f"  peers               {_share(s.peer_median_abs_error)} median, bytes of a token / bandwidth of the RAM",
         *(loading if s.n_loads else []),
         *_beside_the_mean(s),
     ]

@@ -36,6 +36,9 @@ from simio.units import format_bytes
 #: and read 380 MiB a token where 121 were missed (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
 #: 2026-07-12-pr23 qwen_sg).
 GUESSED = 0.5
+#: What a guessed expert costs the cores, in units of one asked for: its pages are committed twice as often (0.25 ms a
+#: MiB against 0.12), and products beside it take longer still, 0.2 to 0.6 ms for each MiB guessed (same runs).
+GUESS_CARE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,8 +171,7 @@ class Walker:
             missing += not hit
             swapped += hit and not resident
         caches = self.scenario.cache_policy != "none"
-        # guesses in vain push out what comes back: twice the care, as the engine's clock says of speculative runs
-        commit = (missing + 2 * guessed) * layer.raw_bytes if caches else 0
+        commit = (missing + GUESS_CARE * guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
 
     def _without_cold(self, index: int, experts: tuple[int, ...], least_share: float) -> tuple[int, ...]:

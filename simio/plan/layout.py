@@ -116,6 +116,10 @@ class Layout:
         """Routed experts of a layer; 0 for a dense model."""
         return max((b.n_experts for b in self.blocks if isinstance(b, ExpertLayer)), default=0)
 
+    def active_bytes(self, top_k: int) -> int:
+        """The weights one token multiplies, decompressed."""
+        return self.dense_bytes + top_k * sum(b.raw_bytes for b in self.blocks if isinstance(b, ExpertLayer))
+
     @property
     def raw_bytes(self) -> int:
         """All the weights, decompressed."""

@@ -86,6 +86,7 @@ def _model(resolved: Resolved) -> dict[str, object]:
         "n_bytes": model.n_bytes,
         "n_weights": model.n_weights,
         "bits_per_weight": model.bits_per_weight,
+        "active_bytes": resolved.layout.active_bytes(resolved.scenario.top_k or 0),
         "digest": model.digest,
     }
 

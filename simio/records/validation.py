@@ -24,6 +24,7 @@ class Comparison:
     kind: str
     relation: str  # how this run relates to the device file, one of RELATIONS
     baseline_bytes: float  # what `validate.baseline` explains the time with
+    peer_ms: float  # bytes one token multiplies ÷ bandwidth of the RAM: what calculators of fit and speed assume
     predicted: dict[str, Any] = field(default_factory=dict)  # everything else predicted, plain types
     measured: dict[str, float] = field(default_factory=dict)  # everything else measured
     repeat_of: str = ""
@@ -94,6 +95,7 @@ class Summary:
     coverage: float | None  # share of runs whose measured time lies in the 80 % interval
     noise_floor: float | None  # median difference of two runs that repeat each other
     baseline_median_abs_error: float | None  # of `C + bytes/bandwidth`, each run predicted from the others
+    peer_median_abs_error: float | None  # of `bytes/bandwidth of the RAM`, as peers estimate
     n_loads: int = 0  # runs whose time to load was measured
     median_abs_load_error: float | None = None
     max_abs_load_error: float | None = None

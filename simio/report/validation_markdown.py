@@ -77,7 +77,8 @@ def render(validation: Validation, parts: Mapping[str, Validation], about: About
         "Decode latency (ms per token) predicted from a run's inputs alone, beside what its source measured. Error is",
         "predicted ÷ measured − 1; *leans* is its signed median. Covered: measured inside the 80 % interval. Noise",
         "floor: median difference of two runs with equal inputs. Baseline: median error of `C + bytes/bandwidth`, each",
-        "run from a line through the others of its kind.",
+        "run from a line through the others of its kind. Peers: median error of the bytes a token multiplies ÷ the",
+        "bandwidth of the RAM, as calculators of fit and speed estimate, which know of no storage.",
         "",
         *about.text,
     ]
@@ -124,7 +125,8 @@ def _figures(s: Summary) -> list[str]:
     return [
         f"{s.n} runs: median error {share(s.median_abs_error)}, mean {share(s.mean_abs_error)}, 90th percentile "
         f"{share(s.p90_abs_error)}, worst {share(s.max_abs_error)}; the interval covers {share(s.coverage)}. "
-        f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}." + _loads(s)
+        f"Noise floor {share(s.noise_floor)}, baseline {share(s.baseline_median_abs_error)}, "
+        f"peers {share(s.peer_median_abs_error)}." + _loads(s)
     ]
 
 
@@ -136,16 +138,17 @@ def _loads(s: Summary) -> str:
 
 
 def _table(what: str, groups: Sequence[Group]) -> list[str]:
-    head = f"| {what} | runs | leans | median | worst | covered | noise floor | baseline |"
+    head = f"| {what} | runs | leans | median | worst | covered | noise floor | baseline | peers |"
     if what == "relation":
-        return [head, "|---" * 8 + "|", *(f"| {g.name} | {_cells(g.summary)} |" for g in groups)]
+        return [head, "|---" * 9 + "|", *(f"| {g.name} | {_cells(g.summary)} |" for g in groups)]
     rows = [f"| {g.name} | {_cells(g.summary)} | {g.relation} |" for g in groups]
-    return [head + " relation |", "|---" * 9 + "|", *rows]
+    return [head + " relation |", "|---" * 10 + "|", *rows]
 
 
 def _cells(s: Summary) -> str:
     leans = "–" if s.median_error is None else f"{s.median_error:+.0%}"
-    shares = (s.median_abs_error, s.max_abs_error, s.coverage, s.noise_floor, s.baseline_median_abs_error)
+    errors = (s.median_abs_error, s.max_abs_error)
+    shares = (*errors, s.coverage, s.noise_floor, s.baseline_median_abs_error, s.peer_median_abs_error)
     return " | ".join([str(s.n), leans, *map(share, shares)])
 
 

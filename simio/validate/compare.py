@@ -122,6 +122,7 @@ def _comparison(run: Measurement, p: Prediction, device: Device, measured_ms: fl
         kind=run.kind,
         relation=relation(device, run),
         baseline_bytes=p.bytes_per_token or float(p.model["n_bytes"]),
+        peer_ms=1e3 * p.model["active_bytes"] / device.memory.read_bandwidth.value,
         predicted=_also_predicted(p),
         measured=_also_measured(run),
         repeat_of=run.repeat_of,

@@ -77,7 +77,7 @@ def baseline_ms(rows: Sequence[Comparison]) -> list[float | None]:
 def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
     rows = [row for row, _ in numbered]
     if not rows:
-        return Summary(0, None, None, None, None, None, None, None, None)
+        return Summary(0, None, None, None, None, None, None, None, None, None)
     signed = [row.error for row in rows]
     errors = [abs(e) for e in signed]
     line = [abs(ms / row.measured_ms - 1) for row, ms in numbered if ms is not None]
@@ -94,6 +94,7 @@ def _summary(numbered: Sequence[tuple[Comparison, float | None]]) -> Summary:
         coverage=fmean(row.is_covered for row in rows),
         noise_floor=noise_floor(rows),
         baseline_median_abs_error=median(line) if line else None,
+        peer_median_abs_error=median(abs(row.peer_ms / row.measured_ms - 1) for row in rows),
         n_loads=len(loads),
         median_abs_load_error=median(loads) if loads else None,
         max_abs_load_error=max(loads, default=None),

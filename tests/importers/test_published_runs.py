@@ -109,10 +109,11 @@ BMOE = {"kind": "flash_bound", "engine": "bmoe-cli (BigMoeOnEdge on llama.cpp)"}
     ("note", "known"),
     [
         ("256-tok greedy decode; mmap, no streaming; page-cache thrash", {"runtime": "mmap", "n_tokens": 256}),
-        ("stream O_DIRECT, cache 0, 4 lanes; flash_MiB_per_tok=1051", {"cache_policy": "none", "prefetch_depth": 0}),
+        ("stream O_DIRECT, cache 0, 4 lanes; flash_MiB_per_tok=1051",
+         {"cache_policy": "none", "expert_overlap": False}),
         ("cache 4000 MiB, 8 lanes, no overlap; experts_per_tok=6; cache_hit_pct=76.7",
-         {"cache_bytes": 4000 * 2**20, "queue_depth": 8, "prefetch_depth": 0, "top_k": 6}),
-        ("auto cache capped 2000 MiB + overlap", {"cache_bytes": 2000 * 2**20, "prefetch_depth": 1}),
+         {"cache_bytes": 4000 * 2**20, "queue_depth": 8, "expert_overlap": False, "top_k": 6}),
+        ("auto cache capped 2000 MiB + overlap", {"cache_bytes": 2000 * 2**20, "expert_overlap": True}),
     ],
 )  # fmt: skip
 def test_settings_of_expert_streaming_are_read_from_the_note(tmp_path, note, known):

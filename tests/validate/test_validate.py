@@ -27,7 +27,8 @@ RUN = Measurement(
 
 
 def row(measured_ms, predicted_ms=100.0, low_ms=90.0, high_ms=110.0, **other):
-    fields = {"run_id": "r", "device": "d", "model": "m", "kind": "k", "relation": "apart", "baseline_bytes": 1e9}
+    fields = {"run_id": "r", "device": "d", "model": "m", "kind": "k", "relation": "apart", "baseline_bytes": 1e9,
+              "peer_ms": 50.0}  # fmt: skip
     return Comparison(
         measured_ms=measured_ms, predicted_ms=predicted_ms, low_ms=low_ms, high_ms=high_ms, **fields | other
     )
