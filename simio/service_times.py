@@ -43,7 +43,9 @@ class Factors:
     ratio: Seconds = 1.0  # compression
     parallel: Seconds = 1.0  # efficiency of all cores busy
     threads: Seconds = 1.0  # efficiency of compute threads
-    care: Seconds = 1.0  # of a weight cache: committing, swapping, handing over
+    commit: Seconds = 1.0  # rate at which a weight cache changes its pages
+    swap: Seconds = 1.0
+    handover: Seconds = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,9 +257,9 @@ def rates_of(
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
         read_latency_s=latency / factors.storage,
         decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,
-        commit_bytes_per_s=_value(device.memory.commit_bandwidth, inf) / factors.care,
-        swap_fault_s=_value(device.memory.swap_fault, 0.0) * factors.care,
-        handover_s=_value(device.cpu.handover, 0.0) * factors.care,
+        commit_bytes_per_s=_value(device.memory.commit_bandwidth, inf) * factors.commit,
+        swap_fault_s=_value(device.memory.swap_fault, 0.0) * factors.swap,
+        handover_s=_value(device.cpu.handover, 0.0) * factors.handover,
     )
 
 

@@ -44,7 +44,9 @@ def predict(
     prefetch: Annotated[_Count, typer.Option(help="Steps read ahead of compute [1]; 0 = serial.")] = None,
     staging: Annotated[_Text, typer.Option(help="Buffers between flash and compute.")] = None,
     pin: Annotated[_Text, typer.Option(help="Weights kept in RAM under stream: 2GB or 50%.")] = None,
-    cache: Annotated[_Text, typer.Option(help="Cache policy for what is not pinned: none or lru.")] = None,
+    cache: Annotated[
+        _Text, typer.Option(help="Cache policy: lru, lfu, none; of experts also layer_lru, layer_lfu, pinned, belady.")
+    ] = None,
     cache_size: Annotated[_Text, typer.Option(help="Size of that cache.")] = None,
     hold: Annotated[_Text, typer.Option(help="Hold pinned and cached weights raw or compressed.")] = None,
     read_limit: Annotated[_Text, typer.Option(help="Throttle the storage, e.g. 200MB/s.")] = None,
@@ -70,7 +72,9 @@ def predict(
     drop_cold: Annotated[
         float | None, typer.Option(help="Leave out missing experts of less than this share of a token's router weight.")
     ] = None,
-    available: Annotated[_Text, typer.Option(help="RAM found free at the start; a soft limit, unlike --ram.")] = None,
+    available: Annotated[
+        _Text, typer.Option(help="RAM found free at the start; counts where it is more than usual.")
+    ] = None,
     entry_temperature: Annotated[float | None, typer.Option(help="CPU temperature at the start, °C.")] = None,
     sustained: Annotated[float | None, typer.Option(help="Seconds of load before the run: how fast when hot.")] = None,
     seed: Annotated[_Count, typer.Option(help="Seed of routing and Monte Carlo [0].")] = None,

@@ -1,8 +1,8 @@
 """Routing traces of BigMoeOnEdge (``# route_trace v1``): read for ``simio predict --routing``, not as measured runs.
 
-Comment lines give the model (``n_layer=… n_expert=… n_expert_used=…``) and the bytes of an expert per layer; then a
-row for each expert chosen: ``turn,phase,step,layer,slot,expert,weight,residency,expert_bytes``. Phase 0 is the prompt,
-1 decoding. What the phone's cache held (residency) is measured, and not read.
+Comment lines give the model (``n_layer=… n_expert=… n_expert_used=…``); then a row for each expert chosen:
+``turn,phase,step,layer,slot,expert,weight,residency,expert_bytes``. Phase 0 is the prompt, 1 decoding. What the phone's
+cache held (residency) is measured, and not read.
 """
 
 from __future__ import annotations
@@ -33,24 +33,22 @@ def sniff(path: Path) -> bool:
 def read(path: Path) -> RoutingTrace:
     """The trace in ``path``; raises ``UsageError`` without a file, ``MeasurementFileError`` naming file and line."""
     if not path.is_file():
-        raise UsageError(f"{path}: no such routing trace", "give a route_trace v1 file with --routing")
+        what = "is a directory" if path.is_dir() else "no such routing trace"
+        raise UsageError(f"{path}: {what}", "give a route_trace v1 file with --routing")
     if not sniff(path):
         raise MeasurementFileError(f"{path}: is no routing trace", _HINT)
     about: dict[str, str] = {}
-    expert_bytes: dict[int, int] = {}
     tokens: dict[tuple[int, int, int], Chosen] = defaultdict(lambda: defaultdict(list))
     with path.open(encoding="utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             if line.startswith("#"):
                 pairs = dict(re.findall(r"(\w+)=(\S+)", line))
-                if "expert_bytes" in pairs:
-                    expert_bytes[_whole(path, number, pairs, "layer")] = _whole(path, number, pairs, "expert_bytes")
-                else:
+                if "layer" not in pairs:
                     about |= pairs
             elif not line.startswith("turn,") and line.strip():
                 turn, phase, step, layer, *chosen = _row(path, number, line)
                 tokens[int(turn), int(phase), int(step)][int(layer)].append((int(chosen[0]), int(chosen[1]), chosen[2]))
-    return _trace(path, about, expert_bytes, tokens)
+    return _trace(path, about, tokens)
 
 
 def _whole(path: Path, number: int, pairs: dict[str, str], key: str) -> int:
@@ -72,16 +70,18 @@ def _row(path: Path, number: int, line: str) -> tuple[int, int, int, int, int, i
     return turn, phase, step, layer, slot, expert, weight
 
 
-def _trace(
-    path: Path, about: dict[str, str], expert_bytes: dict[int, int], tokens: dict[tuple[int, int, int], Chosen]
-) -> RoutingTrace:
+def _trace(path: Path, about: dict[str, str], tokens: dict[tuple[int, int, int], Chosen]) -> RoutingTrace:
     n_layers, n_experts, top_k = (_whole(path, 2, about, key) for key in ("n_layer", "n_expert", "n_expert_used"))
     order = sorted(key for key in tokens if len(tokens[key]) == n_layers or key[1] == 0)
     decoded = [key for key in order if key[1] == 1]
     if not decoded:
         raise MeasurementFileError(f"{path}: no decoded token takes experts in all {n_layers} layers", _HINT)
-    if sorted(expert_bytes) != list(range(n_layers)):
-        raise MeasurementFileError(f"{path}: expert_bytes is not given for each of the {n_layers} layers", _HINT)
+    if not 1 <= top_k <= n_experts:
+        raise MeasurementFileError(f"{path}: n_expert_used={top_k} of {n_experts} experts", _HINT)
+    for key in decoded:
+        for layer, chosen in tokens[key].items():
+            if len({expert for _, expert, _ in chosen}) != top_k:
+                raise MeasurementFileError(f"{path}: step {key[2]}, layer {layer}: not {top_k} experts", _HINT)
 
     def of(keys: list[tuple[int, int, int]], column: int) -> tuple[tuple[tuple[float, ...], ...], ...]:
         layers = range(n_layers)
@@ -96,7 +96,6 @@ def _trace(
         n_layers=n_layers,
         n_experts=n_experts,
         top_k=top_k,
-        expert_bytes=tuple(expert_bytes[n] for n in range(n_layers)),
         prompt=_whole_numbers(of(prompt, 1)),
         decoded=_whole_numbers(of(decoded, 1)),
         weights=of([*prompt, *decoded], 2),

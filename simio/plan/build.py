@@ -45,7 +45,7 @@ class Surroundings:
     folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
     flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
     rank: float | None = None  # which case of a bistable page cache, 0 reads least, 1 most; None: their mean
-    memory: expert_streaming.Memory = expert_streaming.ANY_MEMORY
+    total_bytes: int = 1 << 62  # memory of the device: an app that needs more is killed
     trace: RoutingTrace | None = None
 
 
@@ -128,7 +128,9 @@ _TWO_LISTS = (
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.dense_weights is not None:
         routing = _routing(scenario, layout, around.trace)
-        return expert_streaming.stream(scenario, layout, architecture, around.memory, _policy, routing)
+        return expert_streaming.stream(
+            scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
+        )
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:

@@ -23,11 +23,12 @@ from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
-from simio.plan.memory import buffer_bytes, kv_cache_bytes
+from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
 from simio.plan.routing import union
 from simio.records.model import Architecture
 from simio.records.plan import Care, Fetch, Pass, Plan, RamUse, Step
+from simio.records.routing import RoutingTrace
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
@@ -41,19 +42,8 @@ GUESSED = 0.5
 GUESS_CARE = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What the device adds to the question of RAM. [bytes]"""
-
-    reserve: int  # kept by the runtime and the system of what is available
-    total: int  # of the device: anonymous memory beyond it gets the app killed
-
-
-#: Policies that keep what is idle, which the kernel swaps out. What is pinned is locked, and Belady's is a bound.
+#: Policies that keep what is idle, which the kernel swaps out; pinned experts are locked, if there is room.
 _KEEPS_IDLE = ("lfu", "layer_lfu")
-
-#: Where the device does not matter: nothing is kept, nothing is too much.
-ANY_MEMORY = Memory(0, 1 << 62)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,25 +57,28 @@ class Shares:
     room: int
 
 
-def divide(scenario: Scenario, layout: Layout, architecture: Architecture, memory: Memory) -> Shares:
+def divide(scenario: Scenario, layout: Layout, architecture: Architecture, total_bytes: int) -> Shares:
     """Share out the RAM. Without a size the cache gets what is free; one that is too large is played as pressure.
 
-    Raises ``InfeasibleError`` where the app would be killed: more memory than the device has.
+    Raises ``InfeasibleError`` without RAM for the KV cache, and where the app would be killed: it needs more memory of
+    its own than the device has.
     """
     kv, buffers = kv_cache_bytes(scenario, architecture), buffer_bytes(scenario, architecture)
     dense = layout.dense_bytes + layout.looked_up_bytes
-    room = (scenario.ram_bytes or 0) - dense - kv - buffers - memory.reserve
+    budget = scenario.ram_bytes or 0
+    require(kv + buffers, budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
+    room = budget - dense - kv - buffers
     if scenario.cache_policy == "none":
         cache = 0
     else:
         cache = max(0, room) if scenario.cache_bytes is None else scenario.cache_bytes
     cache = min(cache, layout.expert_bytes)
     anonymous = cache + kv + buffers + (dense if scenario.dense_weights == "anon" else 0)
-    if anonymous > memory.total:
+    if anonymous > total_bytes:
         raise InfeasibleError(
-            f"the app needs {format_bytes(anonymous)} of its own memory, the device has {format_bytes(memory.total)}: "
+            f"the app needs {format_bytes(anonymous)} of its own memory, the device has {format_bytes(total_bytes)}: "
             "it is killed",
-            "use a smaller --cache-size",
+            "use a smaller --cache-size" if scenario.cache_bytes else "use a smaller --ram",
         )
     return Shares(dense, cache, kv, buffers, room)
 
@@ -126,6 +119,7 @@ class Walker:
     swapped_dense: float  # share of the dense weights that every token brings back
     overlaps: bool
     routing: list[Routing]
+    trace: RoutingTrace | None
     n_lookups: int = 0
     n_hits: int = 0
     _random: Random = field(default_factory=lambda: Random(0))
@@ -145,14 +139,15 @@ class Walker:
                 continue
             experts = next(chosen)
             if kind == "decode" and self.scenario.drop_cold:
-                experts = self._without_cold(index, experts, self.scenario.drop_cold)
+                experts = self._without_cold(index, experts, self._weights(position, layer_number, len(experts)))
             need = self._need(index, block, experts, layer_number)
             if kind == "decode":
                 self.n_lookups += len(experts)
                 self.n_hits += len(experts) - need.missing
             steps += self._experts(block, need, n_tokens if kind == "prefill" else 0, len(steps))
             layer_number += 1
-        self._last = list(routing)
+        if kind == "decode":
+            self._last = list(routing)
         return Pass(kind, tuple(steps))
 
     def _dense(self, step: Step) -> Step:
@@ -174,14 +169,21 @@ class Walker:
         commit = (missing + GUESS_CARE * guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
 
-    def _without_cold(self, index: int, experts: tuple[int, ...], least_share: float) -> tuple[int, ...]:
+    def _weights(self, position: int, number: int, n_experts: int) -> list[float]:
+        """What share of the router's weight each expert of a decoded token has: as recorded, or dealt at random."""
+        if self.trace is not None:
+            found = self.trace.weights[len(self.trace.prompt) + position - self.scenario.prompt_tokens][number]
+            return [weight / sum(found) for weight in found]
+        shares = weights_by_rank(n_experts)
+        return self._random.sample(shares, n_experts)  # popularity does not tell the weight
+
+    def _without_cold(self, index: int, experts: tuple[int, ...], shares: list[float]) -> tuple[int, ...]:
         """Leave out those of little weight that would have to be read; the heaviest always stays."""
-        shares = weights_by_rank(len(experts))
-        ranks = self._random.sample(range(len(experts)), len(experts))  # popularity does not tell the weight
+        least = self.scenario.drop_cold or 0.0
         kept = [
             expert
-            for expert, rank in zip(experts, ranks, strict=True)
-            if rank == 0 or shares[rank] >= least_share or (index, expert) in self.store.cache
+            for expert, share in zip(experts, shares, strict=True)
+            if share >= min(least, max(shares)) or (index, expert) in self.store.cache
         ]
         return tuple(kept)
 
@@ -267,12 +269,13 @@ def stream(
     scenario: Scenario,
     layout: Layout,
     architecture: Architecture,
-    memory: Memory,
+    total_bytes: int,
     policy: Callable[[str, int], CachePolicy],
     routing: list[Routing],
+    trace: RoutingTrace | None,
 ) -> Plan:
     """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
-    shares = divide(scenario, layout, architecture, memory)
+    shares = divide(scenario, layout, architecture, total_bytes)
     name = scenario.cache_policy or "lru"
     in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name in _KEEPS_IDLE else None
     cache = policy(name, shares.cache)
@@ -281,7 +284,7 @@ def stream(
     store = Store(cache, in_ram)
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
-    walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing)
+    walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing, trace)
     read_bytes = scenario.read_bytes or 4 * 1024**2
     passes.load([(Fetch(shares.dense, -(-shares.dense // read_bytes), 0, 0, 0, 0, sequential=True),)])
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
@@ -291,7 +294,7 @@ def stream(
     for position in range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1):
         passes.add(walker.walk("decode", position, 1, routing[position], True))
     budget = scenario.ram_bytes or 0
-    held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)
+    held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)  # what is past it is swapped
     experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
     n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
     return Plan(
@@ -323,7 +326,7 @@ def references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> It
 def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:
     """What the numbers alone do not tell."""
     cycle = sum(b.raw_bytes for b in layout.blocks if isinstance(b, ExpertLayer)) * (scenario.top_k or 0)
-    if scenario.cache_policy != "none" and shares.cache < cycle:
+    if scenario.cache_policy in (None, "lru", "layer_lru") and shares.cache < cycle:
         yield (
             f"this cache ({format_bytes(shares.cache)}) is below one token cycle ({format_bytes(cycle)}): "
             "expect 0 % hits in it"

@@ -63,7 +63,7 @@ def predict(
         model=_model(resolved),
         compression=_compression(resolved),
         token_latencies_s=tuple(latencies),
-        notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved, point)),
+        notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved, point, scenario.n_tokens)),
         versions={"simio": __version__, "numpy": numpy.__version__, "simpy": engine.VERSION},
     )
 
@@ -118,10 +118,22 @@ def _idle_lanes(resolved: Resolved, point: Point) -> list[str]:
     return [f"more than {enough} lanes gain nothing here"] if enough < lanes else []
 
 
-def _doubts(drawn: Drawn, resolved: Resolved, point: Point) -> tuple[str, ...]:
+def _replayed(resolved: Resolved, asked_tokens: int) -> list[str]:
+    """Where a routing trace is shorter than the run asked for."""
+    if resolved.trace is None:
+        return []
+    n_prompt, n_tokens = len(resolved.trace.prompt), resolved.scenario.n_tokens
+    notes = [f"the routing trace ends after {n_tokens} tokens, and so does this run"] if n_tokens < asked_tokens else []
+    if resolved.scenario.prompt_tokens > n_prompt:
+        notes.append(f"the trace's prompt of {n_prompt} tokens is replayed again and again")
+    return notes
+
+
+def _doubts(drawn: Drawn, resolved: Resolved, point: Point, asked_tokens: int) -> tuple[str, ...]:
     """What the lanes, and the RAM of the device, leave open."""
     usable = resolved.device.memory.usable
     notes = _idle_lanes(resolved, point)
+    notes += _replayed(resolved, asked_tokens)
     if resolved.scenario.entry_temperature_c is not None and resolved.device.thermal is None:
         notes.append(
             f"how {resolved.device.name} behaves when hot is not known: its temperature at the start is not used"

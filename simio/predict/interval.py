@@ -21,7 +21,7 @@ from simio.errors import InfeasibleError
 from simio.plan.build import is_bistable
 from simio.plan.mapped import N_SCANS
 from simio.predict.point import Point, plan_of, rates_at
-from simio.predict.resolve import Resolved, complete
+from simio.predict.resolve import Resolved, complete, reserve_bytes
 from simio.records.device import Quantity, ReadPoint, Storage
 from simio.records.plan import Plan
 from simio.records.prediction import Interval
@@ -49,7 +49,8 @@ REPEAT_SPREAD = 0.058
 N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
-         "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat", "care")  # fmt: skip
+         "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat", "commit", "swap",
+         "handover")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,12 @@ def _levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
 
 def _with_ram(level: str, asked: Scenario, resolved: Resolved, point: Point) -> Resolved | None:
     usable = round(getattr(resolved.device.memory.usable, level))
+    if resolved.scenario.dense_weights is not None:
+        usable = max(1, usable - reserve_bytes(resolved.device))
     if point.plan.runtime == "resident" and point.plan.ram.peak <= usable:
         return resolved
     codec, chunk_bytes = resolved.profile.codec, resolved.profile.chunk_bytes
-    open_ = replace(asked, ram_bytes=usable, codec=codec, chunk_bytes=chunk_bytes)
+    open_ = replace(asked, ram_bytes=usable, available_bytes=None, codec=codec, chunk_bytes=chunk_bytes)
     try:
         return complete(open_, resolved.device, resolved.profile, resolved.layout)
     except InfeasibleError:
@@ -209,7 +212,9 @@ def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
         "core_speed": cores[min(plan.n_threads, len(cores)) - 1].relative_speed,
         "parallel": cpu.parallel_efficiency,
         "threads": cpu.thread_efficiency,
-        "care": cpu.handover,
+        "commit": memory.commit_bandwidth,
+        "swap": memory.swap_fault,
+        "handover": cpu.handover,
     }
     drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)

@@ -8,7 +8,6 @@ from itertools import pairwise
 from simio.analytic import recurrence
 from simio.cache.mapped_pages import PAGE_BYTES
 from simio.plan.build import Surroundings, build
-from simio.plan.expert_streaming import Memory
 from simio.predict.resolve import Resolved
 from simio.records.plan import Plan
 from simio.records.timed import TimedPlan
@@ -105,8 +104,6 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = 
     folio = round(storage.folio_bytes.value) if storage.folio_bytes else PAGE_BYTES
     rate = min(read_bandwidth(storage, window, 1, sequential=True), fault_bandwidth(storage))
     rate = min(rate, scenario.read_limit_bytes_per_s or rate)
-    memory = resolved.device.memory
-    reserve = round(memory.reserve.value) if memory.reserve else 0
-    kept = Memory(reserve, round(memory.total.value))
-    around = Surroundings(window, folio, round(FLUSH_S * rate), rank, kept, resolved.trace)
+    total = round(resolved.device.memory.total.value)
+    around = Surroundings(window, folio, round(FLUSH_S * rate), rank, total, resolved.trace)
     return build(scenario, resolved.layout, resolved.profile.model.architecture, around)

@@ -62,7 +62,6 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
     _check(scenario, device, layout)
     trace = None if scenario.routing is None else _trace_of(scenario.routing, layout)
-    scenario = _streamed_experts(scenario, profile, layout)
     cores = n_cores(device.cpu)
     n_threads = scenario.n_threads or device.cpu.default_threads
     chosen = replace(
@@ -80,6 +79,9 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         asks_for_stream = any(getattr(scenario, name) is not None for name in (STREAM_ONLY if fits else NOT_MMAP))
         fallback = "stream" if profile.codec != "raw" else "mmap"
         chosen = replace(chosen, runtime="stream" if asks_for_stream else "resident" if fits else fallback)
+    chosen = _streamed_experts(chosen, profile, layout)
+    if chosen.dense_weights is not None and scenario.ram_bytes is None:
+        chosen = replace(chosen, ram_bytes=max(1, (chosen.ram_bytes or 0) - reserve_bytes(device)))
     if trace is not None:
         chosen = _as_recorded(chosen, scenario, trace)
     return Resolved(chosen, device, profile, layout, relative_rate(profile), trace)
@@ -115,7 +117,12 @@ def _usable_bytes(scenario: Scenario, device: Device) -> int:
     started with 5.0 GB available was as fast as one with 6.3 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit
     2d4f2b1, 2026-07-12-pr23 qwen_base and qwen_pf2).
     """
-    return max(round(device.memory.usable.value), scenario.available_bytes or 0)
+    return max(round(device.memory.usable.value), min(scenario.available_bytes or 0, round(device.memory.total.value)))
+
+
+def reserve_bytes(device: Device) -> int:
+    """What the runtime and the system keep of the RAM that is free, where the device says. [bytes]"""
+    return round(device.memory.reserve.value) if device.memory.reserve else 0
 
 
 #: Choices of a runtime that pins and stages whole requests, as `simio run` does.
@@ -129,10 +136,14 @@ def _streamed_experts(scenario: Scenario, profile: CodecProfile, layout: Layout)
     plain = scenario.runtime == "stream" and layout.n_experts and profile.codec == "raw" and profile.basis != "packed"
     if not asked and (ours or not plain):
         return scenario
-    if profile.codec != "raw":
-        raise UsageError(f"{asked[0]} is not predicted with the codec {profile.codec}", "use --codec raw")
+    if profile.codec != "raw" or profile.basis == "packed":
+        what = "a container" if profile.basis == "packed" else f"the codec {profile.codec}"
+        raise UsageError(f"{asked[0]} is not predicted with {what}", "give the model itself, with --codec raw")
     if ours:
-        raise UsageError(f"{ours[0]} means nothing beside {asked[0]}", "leave one of them out")
+        raise UsageError(
+            f"{ours[0]} means nothing beside {asked[0]}",
+            "one is of requests that are pinned and staged, the other of experts that are streamed slice by slice",
+        )
     caches = scenario.cache_policy != "none" and scenario.cache_bytes != 0
     return replace(
         scenario,
@@ -150,6 +161,10 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         if getattr(scenario, name) is not None:
             other = "mmap" if name in MMAP_ONLY else "stream"
             raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", f"use --runtime {other}")
+    if scenario.ram_bytes is not None and scenario.available_bytes is not None:
+        raise UsageError("both ram_bytes and available_bytes are given", "the first is a limit; leave one of them out")
+    if scenario.cache_policy in ("pinned", "belady", "layer_lru", "layer_lfu") and not layout.n_experts:
+        raise UsageError(f"cache_policy {scenario.cache_policy} is for routed experts", "use lru, lfu or none")
     if scenario.sustained_s is not None and device.thermal is None:
         hint = "leave it out, or add a [thermal] table to the device file"
         raise UsageError(f"sustained_s is given, but how {device.name} behaves when hot is not known", hint)

@@ -17,7 +17,6 @@ class RoutingTrace:
     n_layers: int
     n_experts: int
     top_k: int
-    expert_bytes: tuple[int, ...]  # of one expert, per layer
     prompt: tuple[tuple[tuple[int, ...], ...], ...]
     decoded: tuple[tuple[tuple[int, ...], ...], ...]
     weights: tuple[tuple[tuple[float, ...], ...], ...]

@@ -130,3 +130,16 @@ def test_drawn_routing_is_local_and_swings_from_token_to_token():
 
 def test_layout_of_the_mixture():
     assert lay_out(MIXTURE).n_experts == 4
+
+
+def test_a_limit_and_what_was_found_free_are_not_given_together():
+    with pytest.raises(UsageError, match="both ram_bytes and available_bytes"):
+        run(MIXTURE, device(), dense_weights="anon", ram_bytes=10 * MB, available_bytes=10 * MB)
+
+
+def test_experts_of_little_weight_are_left_out_unless_they_are_in_ram():
+    two = profile(model(n_experts=4, top_k=2))
+    all_read = run(two, device(), dense_weights="anon", cache_policy="none", expert_overlap=False)
+    dropped = run(two, device(), dense_weights="anon", cache_policy="none", expert_overlap=False, drop_cold=0.5)
+    assert sum(dropped.timed.link_bytes) < sum(all_read.timed.link_bytes)
+    assert dropped.token_latencies_s[0] == pytest.approx(all_read.token_latencies_s[0] / 2, rel=0.35)
