@@ -174,7 +174,9 @@ def main() -> None:
             lines.append(line)
     if options.markdown:
         page = options.markdown.read_text(encoding="utf-8") if options.markdown.is_file() else ""
-        text = "\n".join([f"## {TITLE}", "", _INTRODUCTION, "", *head, *map(str, lines), "", _REGENERATE, ""])
+        text = "\n".join(
+            [f"## {TITLE}", "", _INTRODUCTION, "", *head, *map(str, lines), "", _MISSED, "", _REGENERATE, ""]
+        )
         write_whole(options.markdown, section(page, TITLE, text))
 
 
@@ -182,6 +184,16 @@ _INTRODUCTION = """\
 Runs of BigMoeOnEdge on a OnePlus 15R (37 per-token runs, two routing traces; commit 2d4f2b1) and published runs. Left
 out in turn: a session, or a model, with the fit of the device file repeated without it; the shape of the model was
 found looking at these runs, so only the numbers are held out, not the equations."""
+_MISSED = """\
+What is missed, and what was tried. *Sessions left out, 90th percentiles*: the worst tenth are runs whose inputs
+do not tell them from fast ones: memory pressure that comes and goes (gemma_auto_ov, gemma_kdef, qwen_k6: page
+faults in bursts of some 50 tokens), another build of the engine (2026-07-12 against later: 251 and 196 ms at
+equal settings and bytes), a contiguous layout that has no column (sidecar b), a mapped Gemma. Tried: free RAM
+at the start as the cause (it does not tell them apart), swap from a second LRU (it explains LFU and caches past
+RAM, not the bursts), soft-L1 and Cauchy losses, two ways to count waits, three of drawing routing. What would
+move it: page faults or pressure stall figures as an input, and the engine's version. *Overlap without a cache*
+has the sign and not the size. *A mapped Gemma* ran at 0.36 tokens/s as if the page cache held next to nothing,
+a mapped Qwen of 18.5 GB at 2; the replay of the page cache gives both about 4."""
 _REGENERATE = "Regenerate: `python benchmarks/phone_question.py ../shared --markdown reports/accuracy.md`"
 
 if __name__ == "__main__":

@@ -76,6 +76,25 @@ def test_the_recurrence_against_simpy(capsys):
         print(f"SimPy / recurrence compiled:   {simpy_s / numba_s:7.0f}  (target 500)")
 
 
+def test_a_streamed_mixture_against_simpy(capsys):
+    """256 tokens of a mixture of 48 layers."""
+    scenario = Scenario(
+        device="oneplus15r", model="qwen3-30b-a3b:q4_k_m", runtime="stream", cache_bytes=4000 * MIB, n_tokens=257
+    )
+    timed = evaluate(resolve(scenario)).timed
+    prepared, n_steps, n_scratch = compiled.prepare(timed), timed.n_steps(), len(recurrence.workspace(timed))
+    ours = compiled.run_prepared(prepared, n_steps, n_scratch)  # compiles
+    numba_s = best_s(lambda: compiled.run_prepared(prepared, n_steps, n_scratch), 20)
+    start = time.perf_counter()
+    theirs = engine.run(timed)
+    simpy_s = time.perf_counter() - start
+    with capsys.disabled():
+        print(f"\nSimPy / compiled, {len(timed.order)} passes, {n_steps} steps: {simpy_s / numba_s:.0f}  (target 500)")
+        difference = abs(ours.pass_end_s[-1] / theirs.pass_end_s[-1] - 1)
+        print(f"difference of the makespan: {difference:.1e}  (target 0.005)")
+    assert ours.pass_end_s == pytest.approx(theirs.pass_end_s, rel=1e-9)
+
+
 def test_predict_against_two_imports(capsys, tmp_path):
     simio = str(Path(sys.executable).with_name("simio"))
     stored = tmp_path / "8b.simio.json"

@@ -122,6 +122,8 @@ class Walker:
     trace: RoutingTrace | None
     n_lookups: int = 0
     n_hits: int = 0
+    guessed_bytes: int = 0  # read by decoded tokens before the router has spoken
+    vain_bytes: int = 0  # of these, not used by the token they were read for
     _random: Random = field(default_factory=lambda: Random(0))
     _last: list[tuple[int, ...]] = field(default_factory=list)
     _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
@@ -159,7 +161,10 @@ class Walker:
 
     def _need(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> Need:
         """Touch the experts of one layer in the order of the router, after those read on a guess."""
-        guessed = self._guess(index, layer, experts, number)
+        read = self._guess(index, layer, experts, number)
+        guessed = len(read)
+        self.guessed_bytes += guessed * layer.raw_bytes
+        self.vain_bytes += len(read - set(experts)) * layer.raw_bytes
         missing = swapped = 0
         for expert in experts:
             hit, resident = self.store.use((index, expert), layer.raw_bytes)
@@ -187,7 +192,7 @@ class Walker:
         ]
         return tuple(kept)
 
-    def _guess(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> int:
+    def _guess(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> set[int]:
         """Read experts before the router has spoken: those of the last token, or those an early router names."""
         guesses: list[int] = []
         if self.scenario.expert_prefetch and self._last:
@@ -195,12 +200,10 @@ class Walker:
         if self.scenario.speculative_gate and self._last:
             other = self._random.choice(self.routing)[number]  # what some other token takes here: popular, but wrong
             guesses += [e if self._random.random() < GUESSED else w for e, w in zip(experts, other, strict=False)]
-        n_read = 0
-        for expert in dict.fromkeys(guesses):
-            if (index, expert) not in self.store.cache:
-                self.store.use((index, expert), layer.raw_bytes)
-                n_read += 1
-        return n_read
+        read = [expert for expert in dict.fromkeys(guesses) if (index, expert) not in self.store.cache]
+        for expert in read:
+            self.store.use((index, expert), layer.raw_bytes)
+        return set(read)
 
     def _experts(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
         """Care of the cache, then the products: all at once, or one projection after the other."""
@@ -308,7 +311,7 @@ def stream(
         n_threads=scenario.n_threads or 1,
         request_bytes=sum(b.raw_bytes for b in experts) // max(1, n_slices),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
-        notes=tuple(_notes(scenario, layout, shares)),
+        notes=(*_notes(scenario, layout, shares), *_wasted(walker, scenario.n_tokens - 1)),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
 
@@ -321,6 +324,13 @@ def references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> It
     for chosen in (*batches, *routing[scenario.prompt_tokens : scenario.prompt_tokens + scenario.n_tokens - 1]):
         for (index, block), of_layer in zip(experts, chosen, strict=True):
             yield from (((index, expert), block.raw_bytes) for expert in of_layer)
+
+
+def _wasted(walker: Walker, n_decoded: int) -> Iterator[str]:
+    """What was read on a guess, and how much of it in vain."""
+    if walker.guessed_bytes:
+        each = format_bytes(walker.guessed_bytes / n_decoded)
+        yield f"{each} per token are read on a guess, {walker.vain_bytes / walker.guessed_bytes:.0%} of it in vain"
 
 
 def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:

@@ -86,6 +86,9 @@ def confidence(bottleneck: Bottleneck, resolved: Resolved, point: Point, ram_is_
     used = {name: _numbers(name, resolved, point) for name in ranked if bottleneck.share[name] > 0.05}
     if not ram_is_asked and point.plan.runtime != "resident":
         used["usable RAM"] = [resolved.device.memory.usable]
+    scenario, thermal = resolved.scenario, resolved.device.thermal
+    if thermal is not None and (scenario.sustained_s is not None or scenario.entry_temperature_c is not None):
+        used["heat"] = [thermal.time_constant, thermal.cpu_share, thermal.storage_share, thermal.cool, thermal.hot]
     kinds = {name: sorted({q.kind for q in qs}) for name, qs in used.items()}
     ranks = [_LABEL[k] for ks in kinds.values() for k in ks]
     label = next((rank for rank in ("low", "medium", "high") if rank in ranks), "medium")
