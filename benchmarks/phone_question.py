@@ -185,15 +185,16 @@ Runs of BigMoeOnEdge on a OnePlus 15R (37 per-token runs, two routing traces; co
 out in turn: a session, or a model, with the fit of the device file repeated without it; the shape of the model was
 found looking at these runs, so only the numbers are held out, not the equations."""
 _MISSED = """\
-What is missed, and what was tried. *Sessions left out, 90th percentiles*: the worst tenth are runs whose inputs
-do not tell them from fast ones: memory pressure that comes and goes (gemma_auto_ov, gemma_kdef, qwen_k6: page
-faults in bursts of some 50 tokens), another build of the engine (2026-07-12 against later: 251 and 196 ms at
-equal settings and bytes), a contiguous layout that has no column (sidecar b), a mapped Gemma. Tried: free RAM
-at the start as the cause (it does not tell them apart), swap from a second LRU (it explains LFU and caches past
-RAM, not the bursts), soft-L1 and Cauchy losses, two ways to count waits, three of drawing routing. What would
-move it: page faults or pressure stall figures as an input, and the engine's version. *Overlap without a cache*
-has the sign and not the size. *A mapped Gemma* ran at 0.36 tokens/s as if the page cache held next to nothing,
-a mapped Qwen of 18.5 GB at 2; the replay of the page cache gives both about 4."""
+What is missed, and what was tried. Runs with equal inputs differ by 22 % in the median here. *Sessions left
+out, 90th percentiles*: the worst tenth are runs whose inputs do not tell them from fast ones: memory pressure
+that comes and goes (gemma_auto_ov, gemma_kdef, qwen_k6: page faults in bursts of some 50 tokens), another build
+of the engine (2026-07-12 against later: 251 and 196 ms at equal settings and bytes), a contiguous layout that
+has no column (sidecar b), a mapped Gemma. Tried: free RAM at the start as the cause (it does not tell them
+apart), swap from a second LRU (it explains LFU and caches past RAM, not the bursts), soft-L1 and Cauchy losses,
+two ways to count waits, three of drawing routing. What would move it: page faults or pressure stall figures as
+an input, and the engine's version. *Overlap without a cache* has the sign and not the size. *A mapped Gemma*
+ran at 0.36 tokens/s as if the page cache held next to nothing, a mapped Qwen of 18.5 GB at 2; the replay of the
+page cache gives both about 4."""
 _REGENERATE = "Regenerate: `python benchmarks/phone_question.py ../shared --markdown reports/accuracy.md`"
 
 if __name__ == "__main__":
