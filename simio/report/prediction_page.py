@@ -16,7 +16,7 @@ from simio.units import format_bytes, format_s
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_COLOURS = ["#2f6f9f", "#8fb8d8", "#c98a2b", "#5a9a6e", "#8a6fb0"]
+_COLOURS = ["#2f6f9f", "#8fb8d8", "#c98a2b", "#5a9a6e", "#8a6fb0", "#b58a8a", "#b5483f"]
 
 
 def render(p: Prediction, device: Device | None = None, device_rows: Sequence[tuple[str, Quantity]] = ()) -> str:
