@@ -29,20 +29,18 @@ class Parameter:
     name: str
     places: tuple[str, ...]
     meaning: str
-    runtimes: tuple[str, ...]
     moves_plan: bool = False
 
 
-_ALL = ("resident", "mmap", "stream")
 PARAMETERS = (
-    Parameter("storage", ("storage.curve", "storage.fault_bandwidth"), "all read rates", ("mmap", "stream")),
-    Parameter("gemv", ("cpu.gemv",), "dequantize + multiply, all kernels", _ALL),
-    Parameter("layer_overhead", ("cpu.layer_overhead",), "barriers and dispatch of a layer", _ALL),
-    Parameter("read_bandwidth", ("memory.read_bandwidth",), "RAM that all threads read", _ALL),
-    Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "pages a weight cache lets go and fills", ("stream",)),
-    Parameter("handover", ("cpu.handover",), "waking threads that wait for a slice", ("stream",)),
-    Parameter("swap_fault", ("memory.swap_fault",), "a page that comes back from swap", ("stream", "resident")),
-    Parameter("fault_overhead", ("storage.fault_overhead",), "CPU time of a page fault", ("mmap",)),
+    Parameter("storage", ("storage.curve", "storage.fault_bandwidth"), "all read rates"),
+    Parameter("gemv", ("cpu.gemv",), "dequantize + multiply, all kernels"),
+    Parameter("layer_overhead", ("cpu.layer_overhead",), "barriers and dispatch of a layer"),
+    Parameter("read_bandwidth", ("memory.read_bandwidth",), "RAM that all threads read"),
+    Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "pages a weight cache lets go and fills"),
+    Parameter("handover", ("cpu.handover",), "waking threads that wait for a slice"),
+    Parameter("swap_fault", ("memory.swap_fault",), "a page that comes back from swap"),
+    Parameter("fault_overhead", ("storage.fault_overhead",), "CPU time of a page fault"),
 )
 
 

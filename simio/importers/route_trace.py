@@ -92,7 +92,6 @@ def _trace(path: Path, about: dict[str, str], tokens: dict[tuple[int, int, int],
     if max(experts) >= n_experts:
         raise MeasurementFileError(f"{path}: expert {max(experts)} of a model with {n_experts}", _HINT)
     return RoutingTrace(
-        model=about.get("model", ""),
         n_layers=n_layers,
         n_experts=n_experts,
         top_k=top_k,

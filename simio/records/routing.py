@@ -13,7 +13,6 @@ class RoutingTrace:
     none (the last one, for all but the last prompt token) is empty.
     """
 
-    model: str  # as the trace calls it
     n_layers: int
     n_experts: int
     top_k: int

@@ -201,7 +201,7 @@ def test_every_parameter_finds_its_numbers_in_record_and_file_alike():
 
 
 def test_a_parameter_that_moves_plans_is_planned_anew(monkeypatch):
-    reserve = Parameter("ram", ("memory.usable",), "RAM of one app", ("stream",), moves_plan=True)
+    reserve = Parameter("ram", ("memory.usable",), "RAM of one app", moves_plan=True)
     monkeypatch.setattr(fit_parameters, "PARAMETERS", (*PARAMETERS[:2], reserve))
     known = {"runtime": "stream", "n_tokens": 4, "prompt_tokens": 1}
     models = [f"llama-3.1-8b:{quant}" for quant in ("q4_0", "q4_k_m", "q5_k_m", "q6_k", "q8_0")]
