@@ -10,11 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import is_dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simio.codecs import parse
 from simio.codecs.base import Codec
 from simio.codecs.chunk import compress_chunk, decompress_chunk
-from simio.errors import ModelFileError
+from simio.errors import ModelFileError, UsageError
+from simio.quant import parse as parse_quantizer
+from simio.quant.contract import Activations, Quantizer, TensorSummary
 from simio.records.weight_types import WEIGHT_TYPES
 
 _SIZES = (0, 1, 2, 3, 17, 255, 4096, 65537, 200_001)
@@ -87,6 +90,97 @@ def _check_threads(codec: Codec) -> None:
         raws = list(pool.map(codec.decompress, stored, map(len, inputs * 4)))
     _require(stored == expected * 4, f"{codec!r}: several threads compress to different bytes")
     _require(raws == inputs * 4, f"{codec!r}: several threads decompress to different bytes")
+
+
+def check_quantizer(quantizer: Quantizer, n_in: int = 512) -> None:
+    """Hold ``quantizer`` against every rule of ``simio.quant.contract``, on rows of ``n_in`` weights."""
+    name = quantizer.name
+    _require(is_dataclass(quantizer), f"{name} is not a dataclass")
+    _require(type(quantizer).__dataclass_params__.frozen, f"{name} is not frozen")  # type: ignore[attr-defined]
+    _require(parse_quantizer(name) == quantizer, f"parse({name!r}) gives another quantizer")
+    rng = np.random.default_rng(0)
+    if quantizer.needs_activations:
+        _require(_refuses(quantizer, _weights(rng, 8, n_in)), f"{name} works without the activations it needs")
+        quantizer = quantizer.calibrated(random_activations(n_in))
+    for n_out in (1, 3, 64):
+        w = _weights(rng, n_out, n_in)
+        _check_sizes(quantizer, w)
+        _check_through_bytes(quantizer, w)
+        if quantizer.rows_apart:
+            _check_rows_apart(quantizer, w)
+    zeros = np.zeros((4, n_in), np.float32)
+    back = quantizer.dequantize(quantizer.quantize(zeros), zeros.shape)
+    _require(bool((np.abs(back) <= 1e-12).all()), f"{name}: zeros do not come back as zeros")
+    bad = _weights(rng, 4, n_in)
+    for label, w in (("a vector", bad[0]), ("no rows", bad[:0]), ("NaN", bad * np.float32("nan"))):
+        _require(_refuses(quantizer, w), f"{name}: {label} is not refused with a UsageError")
+
+
+def random_activations(n_in: int, seed: int = 0) -> Activations:
+    """Activations of 256 tokens with a few large channels, as decoders have them."""
+    rng = np.random.default_rng(seed)
+    x = (rng.standard_normal((256, n_in)) * np.exp(rng.standard_normal(n_in))).astype(np.float32)
+    magnitude = np.abs(x)
+    return Activations(len(x), magnitude.max(axis=0), magnitude.mean(axis=0), x.T @ x / np.float32(len(x)))
+
+
+def _weights(rng: np.random.Generator, n_out: int, n_in: int) -> NDArray[np.float32]:
+    """Heavy-tailed rows of different size, one of them zeros: what real matrices look like."""
+    spread = np.exp(0.5 * rng.standard_normal((n_out, 1)))
+    w = (0.02 * spread * rng.standard_t(4, (n_out, n_in))).astype(np.float32)
+    w[n_out // 2 : n_out // 2 + (n_out > 2)] = 0
+    return w
+
+
+def _check_sizes(quantizer: Quantizer, w: NDArray[np.float32]) -> None:
+    where = f"{quantizer.name} on {w.shape}"
+    streams = quantizer.quantize(w)
+    for key, stream in streams.items():
+        _require(stream.ndim == 1 and bool(stream.flags.c_contiguous), f"{where}: stream {key} is not flat")
+    stored = 8 * sum(stream.nbytes for stream in streams.values()) / w.size
+    _require(
+        abs(stored - quantizer.bits_per_weight(w.shape)) * w.size < 0.5,
+        f"{where}: {stored} bits a weight are stored, bits_per_weight says {quantizer.bits_per_weight(w.shape)}",
+    )
+    symbols = quantizer.symbols(streams, w.shape)
+    kinds = {key: stream.dtype.kind for key, stream in symbols.items()}
+    _require(set(kinds.values()) <= {"u"}, f"{where}: symbols are not unsigned integers but {kinds}")
+    back = quantizer.dequantize(streams, w.shape)
+    _require(back.shape == w.shape and back.dtype == np.float32, f"{where}: gives {back.dtype} {back.shape}")
+    _require(bool(np.isfinite(back).all()), f"{where}: dequantized weights are not finite")
+
+
+def _check_through_bytes(quantizer: Quantizer, w: NDArray[np.float32]) -> None:
+    where = f"{quantizer.name} on {w.shape}"
+    streams = quantizer.quantize(w)
+    again = quantizer.quantize(w.copy())
+    _require(list(streams) == list(again), f"{where}: equal weights give other streams")
+    for key, stream in streams.items():
+        _require(stream.tobytes() == again[key].tobytes(), f"{where}: equal weights give another stream {key}")
+    copied = {key: np.frombuffer(stream.tobytes(), stream.dtype) for key, stream in streams.items()}
+    same = np.array_equal(quantizer.dequantize(streams, w.shape), quantizer.dequantize(copied, w.shape))
+    _require(same, f"{where}: the streams stand for something else after a way through bytes")
+    for key, symbols in quantizer.symbols(streams, w.shape).items():
+        same = np.array_equal(symbols, quantizer.symbols(copied, w.shape)[key])
+        _require(same, f"{where}: symbols of {key} differ after a way through bytes")
+
+
+def _check_rows_apart(quantizer: Quantizer, w: NDArray[np.float32]) -> None:
+    """Rows in runs give the dequantized weights of the whole."""
+    one = quantizer.for_tensor(TensorSummary.of(w))
+    whole = quantizer.dequantize(quantizer.quantize(w), w.shape)
+    cut = max(1, len(w) // 3)
+    runs = [part for part in (w[:cut], w[cut:]) if len(part)]
+    parts = np.concatenate([one.dequantize(one.quantize(part), part.shape) for part in runs])
+    _require(np.array_equal(whole, parts), f"{quantizer.name} on {w.shape}: rows in runs give other weights")
+
+
+def _refuses(quantizer: Quantizer, w: NDArray[np.float32]) -> bool:
+    try:
+        quantizer.quantize(w)
+    except UsageError:
+        return True
+    return False
 
 
 def _require(holds: bool, message: str) -> None:

@@ -7,26 +7,37 @@ With ``e = max(floor(log2|x|), e_min)`` and ``n = round(|x| / 2^(e - m))`` (m ma
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simio.quant.contract import ByteArray, FloatArray, Streams, checked, fixed
+from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked, fixed
 
 
 @dataclass(frozen=True, slots=True)
-class Fp8:
+class Fp8(Quantizer):
     """``mantissa_bits`` m, smallest normal exponent ``e_min``, largest finite value ``largest``."""
 
-    name: str
+    layout: str
     mantissa_bits: int
     e_min: int
     largest: float
+    peak: float | None = None  # max |w| of the whole tensor, where rows come in runs
+
+    @property
+    def name(self) -> str:
+        """The text that :func:`simio.quant.parse` reads back."""
+        return self.layout
+
+    def for_tensor(self, summary: TensorSummary) -> Fp8:
+        """With the scale of all the tensor's rows."""
+        return replace(self, peak=max(summary.high, -summary.low))
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (a byte a weight) and ``scales`` (one FP32: absmax / largest) of ``w (n_out, n_in)``."""
         x = checked(w, 1, self.name).reshape(-1)
-        scale = np.float32(max(float(x.max()), -float(x.min())) / self.largest)
+        peak = max(float(x.max()), -float(x.min())) if self.peak is None else self.peak
+        scale = np.float32(peak / self.largest)
         scaled = x / scale if scale > 0 else x
         return {"codes": self._codes(scaled), "scales": np.array([scale], np.float32)}
 

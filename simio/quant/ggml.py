@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simio.quant import ggml_iq4, ggml_k
-from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Streams, checked, fixed
+from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, checked, fixed
 from simio.records.weight_types import weight_type
 
 #: From quant blocks ``(n, block_weights)`` to their bytes ``(n, block_bytes)``.
@@ -27,7 +27,7 @@ _WIDE = ("F32", "BF16", "MXFP4")  # no FP16 number inside
 
 
 @dataclass(frozen=True, slots=True)
-class Ggml:
+class Ggml(Quantizer):
     """The ggml type ``dtype``; ``pack`` makes its blocks, or None where the ``gguf`` package does."""
 
     dtype: str

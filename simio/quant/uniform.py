@@ -14,7 +14,7 @@ The scales and minima of groups are FP16, those of channels and tensors FP32. Co
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from simio.errors import UsageError
-from simio.quant.contract import FP16_MAX, FloatArray, Streams, checked
+from simio.quant.contract import FP16_MAX, FloatArray, Quantizer, Streams, TensorSummary, checked, integers
 from simio.quant.packing import pack, packed_bytes, unpack
 
 _GROUP = re.compile(r"group(\d+)")
@@ -31,12 +31,13 @@ _HINT = "write for example int8:tensor, int8:channel, int8:group32, int4:group12
 
 
 @dataclass(frozen=True, slots=True)
-class Uniform:
+class Uniform(Quantizer):
     """``bits`` per code; ``group`` weights share a scale: a count, ``"channel"`` (a row) or ``"tensor"``."""
 
     bits: int
     group: int | str = "tensor"
     rule: str = "sym"
+    extent: tuple[float, float] | None = None  # (min, max) of the whole tensor, where rows come in runs
 
     def __post_init__(self) -> None:
         if self.bits not in (2, 3, 4, 8):
@@ -53,6 +54,10 @@ class Uniform:
         """The text that :func:`simio.quant.parse` reads back."""
         grain = self.group if isinstance(self.group, str) else f"group{self.group}"
         return f"int{self.bits}:{grain}" + ("" if self.rule == "sym" else f":{self.rule}")
+
+    def for_tensor(self, summary: TensorSummary) -> Uniform:
+        """With one scale for the tensor: that of all its rows."""
+        return replace(self, extent=(summary.low, summary.high)) if self.group == "tensor" else self
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (packed), ``scales`` and, by rule, ``mins`` or ``zeros`` (packed) of ``w (n_out, n_in)``.
@@ -88,6 +93,14 @@ class Uniform:
         zeros = packed_bytes(n_scales, self.bits) if self.rule == "zero" else 0
         return 8 * (packed_bytes(n, self.bits) + n_floats * self._scale_type.itemsize + zeros) / n
 
+    def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
+        """Codes one an item; scales, minima and zeros as they are."""
+        codes = unpack(streams["codes"], self.bits, shape[0] * shape[1])
+        found = {key: integers(stream) for key, stream in streams.items()} | {"codes": codes}
+        return found | (
+            {"zeros": unpack(streams["zeros"], self.bits, self._n_scales(shape))} if self.rule == "zero" else {}
+        )
+
     @property
     def _scale_type(self) -> np.dtype[Any]:
         return np.dtype(np.float32 if isinstance(self.group, str) else np.float16)
@@ -101,22 +114,30 @@ class Uniform:
             return 1
         return shape[0] if isinstance(self.group, str) else shape[0] * (shape[1] // self.group)
 
+    def _extremes(self, groups: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Least and greatest weight of each group, or of the tensor that the rows are a part of."""
+        if self.extent is None:
+            return groups.min(axis=1), groups.max(axis=1)
+        return np.array([self.extent[0]], np.float32), np.array([self.extent[1]], np.float32)
+
     def _symmetric(self, groups: FloatArray) -> Streams:
         top = (1 << (self.bits - 1)) - 1
-        scales = (np.maximum(groups.max(axis=1), -groups.min(axis=1)) / top).astype(self._scale_type)
+        low, high = self._extremes(groups)
+        scales = (np.maximum(high, -low) / top).astype(self._scale_type)
         codes = np.clip(_divided(groups, scales), -top, top) + self._offset
         return {"codes": pack(codes.astype(np.int8).view(np.uint8), self.bits), "scales": scales}
 
     def _affine(self, groups: FloatArray) -> Streams:
-        top, low = (1 << self.bits) - 1, groups.min(axis=1)
-        scales = (groups.max(axis=1) / top - low / top).astype(self._scale_type)
+        top, (low, high) = (1 << self.bits) - 1, self._extremes(groups)
+        scales = (high / top - low / top).astype(self._scale_type)
         mins = low.astype(self._scale_type)
         codes = np.clip(_divided(groups - mins.astype(np.float32)[:, None], scales), 0, top)
         return {"codes": pack(codes.astype(np.uint8), self.bits), "scales": scales, "mins": mins}
 
     def _with_zeros(self, groups: FloatArray) -> Streams:
-        top, low = (1 << self.bits) - 1, np.minimum(groups.min(axis=1), 0)
-        scales = (np.maximum(groups.max(axis=1), 0) / top - low / top).astype(self._scale_type)
+        top, (low, high) = (1 << self.bits) - 1, self._extremes(groups)
+        low = np.minimum(low, 0)
+        scales = (np.maximum(high, 0) / top - low / top).astype(self._scale_type)
         zeros = np.clip(_divided(-low[:, None], scales), 0, top)
         codes = np.clip(_divided(groups, scales) + zeros, 0, top)
         packed = {"codes": pack(codes.astype(np.uint8), self.bits), "zeros": pack(zeros.astype(np.uint8), self.bits)}

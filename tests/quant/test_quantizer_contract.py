@@ -9,6 +9,7 @@ from simio.errors import UsageError
 from simio.quant import ggml
 from simio.quant.fp8 import f8_e4m3, f8_e5m2
 from simio.quant.uniform import int2, int3, int4, int8
+from simio.testing import check_quantizer
 
 #: (factory, options, relative RMSE on Gaussian weights allowed). Errors of ggml types as quantized by ggml-quants.c.
 CASES = {
@@ -41,6 +42,12 @@ CASES = {
     "int3:group64:affine": (int3, "group64:affine", 0.22),
     "int2:group32:affine": (int2, "group32:affine", 0.44),
 }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_contract_holds(name):
+    factory, options, _ = CASES[name]
+    check_quantizer(factory(options))
 
 
 @pytest.fixture(scope="module")
