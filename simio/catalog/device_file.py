@@ -206,13 +206,15 @@ def _other_codecs(rates: dict[str, Any]) -> list[str]:
 
 
 def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
-    reader.keys(table, "memory", ("total", "usable", "read_bandwidth"), ("reserve", "commit_bandwidth", "swap_fault"))
+    optional = ("reserve", "commit_bandwidth", "page_cache_share", "swap_fault")
+    reader.keys(table, "memory", ("total", "usable", "read_bandwidth"), optional)
     memory = Memory(
         total=reader.quantity(table, "memory", "total", "bytes"),
         usable=reader.quantity(table, "memory", "usable", "bytes"),
         read_bandwidth=reader.quantity(table, "memory", "read_bandwidth", "bytes_per_s"),
         reserve=_optional(reader, table, "memory", "reserve", "bytes"),
         commit_bandwidth=_optional(reader, table, "memory", "commit_bandwidth", "bytes_per_s"),
+        page_cache_share=_optional(reader, table, "memory", "page_cache_share", "1"),
         swap_fault=_optional(reader, table, "memory", "swap_fault", "s"),
     )
     if not reader.problems and memory.usable.value >= memory.total.value:

@@ -41,7 +41,7 @@ def quantities(device: Device) -> Iterator[tuple[str, Quantity]]:
     yield "memory.total", device.memory.total
     yield "memory.usable", device.memory.usable
     yield "memory.read_bandwidth", device.memory.read_bandwidth
-    yield from _given("memory", device.memory, ("reserve", "commit_bandwidth", "swap_fault"))
+    yield from _given("memory", device.memory, ("reserve", "commit_bandwidth", "page_cache_share", "swap_fault"))
     if device.thermal:
         yield from _given("thermal", device.thermal, ("time_constant", "cpu_share", "storage_share", "cool", "hot"))
     if device.residual:

@@ -21,7 +21,7 @@ from simio.errors import InfeasibleError
 from simio.plan.build import is_bistable
 from simio.plan.mapped import N_SCANS
 from simio.predict.point import Point, plan_of, rates_at
-from simio.predict.resolve import Resolved, complete, reserve_bytes
+from simio.predict.resolve import Resolved, complete, left_of
 from simio.records.device import Quantity, ReadPoint, Storage
 from simio.records.plan import Plan
 from simio.records.prediction import Interval
@@ -123,8 +123,7 @@ def _levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
 
 def _with_ram(level: str, asked: Scenario, resolved: Resolved, point: Point) -> Resolved | None:
     usable = round(getattr(resolved.device.memory.usable, level))
-    if resolved.scenario.dense_weights is not None:
-        usable = max(1, usable - reserve_bytes(resolved.device))
+    usable = left_of(usable, resolved.scenario, resolved.device, resolved.layout, level)
     if point.plan.runtime == "resident" and point.plan.ram.peak <= usable:
         return resolved
     codec, chunk_bytes = resolved.profile.codec, resolved.profile.chunk_bytes

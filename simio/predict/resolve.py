@@ -80,8 +80,8 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         fallback = "stream" if profile.codec != "raw" else "mmap"
         chosen = replace(chosen, runtime="stream" if asks_for_stream else "resident" if fits else fallback)
     chosen = _streamed_experts(chosen, profile, layout)
-    if chosen.dense_weights is not None and scenario.ram_bytes is None:
-        chosen = replace(chosen, ram_bytes=max(1, (chosen.ram_bytes or 0) - reserve_bytes(device)))
+    if scenario.ram_bytes is None:
+        chosen = replace(chosen, ram_bytes=left_of(chosen.ram_bytes or 0, chosen, device, layout))
     if trace is not None:
         chosen = _as_recorded(chosen, scenario, trace)
     return Resolved(chosen, device, profile, layout, relative_rate(profile), trace)
@@ -120,9 +120,19 @@ def _usable_bytes(scenario: Scenario, device: Device) -> int:
     return max(round(device.memory.usable.value), min(scenario.available_bytes or 0, round(device.memory.total.value)))
 
 
-def reserve_bytes(device: Device) -> int:
-    """What the runtime and the system keep of the RAM that is free, where the device says. [bytes]"""
-    return round(device.memory.reserve.value) if device.memory.reserve else 0
+def left_of(usable_bytes: int, chosen: Scenario, device: Device, layout: Layout, share: str = "value") -> int:
+    """What of the RAM that is available at launch a run under ``chosen`` can keep weights in. [bytes]
+
+    A streamed mixture loses the reserve. A mapped one that does not fit gets its share of the page cache (``low``,
+    ``value`` or ``high`` of the device file): the system's own mapped pages are used as well, and come back.
+    """
+    memory = device.memory
+    if chosen.dense_weights is not None:
+        return max(1, usable_bytes - round(memory.reserve.value if memory.reserve else 0))
+    is_mapped = chosen.runtime == "mmap" and layout.n_experts and layout.raw_bytes > usable_bytes
+    if not is_mapped or memory.page_cache_share is None:
+        return usable_bytes
+    return round(usable_bytes * getattr(memory.page_cache_share, share))
 
 
 #: Choices of a runtime that pins and stages whole requests, as `simio run` does.
