@@ -27,13 +27,13 @@ _RELATION = [
 HEAD = "# Accuracy"
 
 
-def section(page: str, name: str, text: str) -> str:
-    """``page`` with the section ``name`` replaced by ``text``, or with it at the end where it has none yet.
+def section(page: str, name: str, text: str, head: str = HEAD) -> str:
+    """``page`` (``head`` where there is none) with the section ``name`` replaced by ``text``, or with it at the end.
 
     Sections lie between comments, so that each command renews its own and leaves the others.
     """
     begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
-    before, found, rest = (page or HEAD + "\n").partition(begin)
+    before, found, rest = (page or head + "\n").partition(begin)
     after = rest.partition(end)[2] if found else "\n"
     return before.rstrip() + f"\n\n{begin}\n\n{text.strip()}\n\n{end}" + after
 
