@@ -26,13 +26,13 @@ import numpy as np
 from simio import codecs, quant
 from simio.codecs.chunk import compress_chunk
 from simio.codecs.entropy import symbol_entropy
-from simio.quant.contract import Quantizer
 from simio.paths import write_whole
+from simio.quant.contract import Quantizer
 from simio.report.validation_markdown import section
 from simio.units import MIB
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-from real_weights import Weights, all_weights  # noqa: E402
+from real_weights import Weights, all_weights
 
 #: Counted: formats whose scales are shared by a group of weights of one row.
 GROUP_FORMATS = re.compile(r"^(q\d|nvfp4|mxfp4|nf4|int\d:group)")
