@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
@@ -17,6 +17,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from acceptance import HEAD, Line
 from phone_effects import EFFECTS, MISSED, QWEN
 
 from simio.calibrate.fit_results import CrossValidation, Figures
@@ -34,19 +35,6 @@ TITLE = "Models larger than a phone's RAM"
 #: Of the phone, in the README of its traces: LRU hit ratio at cache sizes in MiB, Qwen3-30B-A3B top-6. [%]
 CURVE = {500: 0.0, 750: 0.0, 1000: 37.7, 2000: 56.4, 3000: 70.6, 4000: 80.3, 6000: 92.1}
 DEVICE = "oneplus15r"
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the acceptance: what was reached beside what was wanted."""
-
-    what: str
-    target: str
-    reached: str
-    is_met: bool
-
-    def __str__(self) -> str:
-        return f"| {self.what} | {self.target} | {self.reached} | {'yes' if self.is_met else '**no**'} |"
 
 
 def hits(traces: Path) -> Iterator[Line]:
@@ -165,8 +153,7 @@ def main() -> None:
     arguments.add_argument("--markdown", type=Path)
     options = arguments.parse_args()
     traces = options.shared / "traces" / "oneplus15r"
-    head = ["| what | wanted | reached | met |", "|---|---|---|---|"]
-    print(*head, sep="\n")
+    print(*HEAD, sep="\n")
     lines: list[Line] = []
     for part in (hits(traces), phone(traces), published(options.shared / "measured" / "runs.csv"), effects()):
         for line in part:
@@ -175,7 +162,7 @@ def main() -> None:
     if options.markdown:
         page = options.markdown.read_text(encoding="utf-8") if options.markdown.is_file() else ""
         text = "\n".join(
-            [f"## {TITLE}", "", _INTRODUCTION, "", *head, *map(str, lines), "", _MISSED, "", _REGENERATE, ""]
+            [f"## {TITLE}", "", _INTRODUCTION, "", *HEAD, *map(str, lines), "", _MISSED, "", _REGENERATE, ""]
         )
         write_whole(options.markdown, section(page, TITLE, text))
 
