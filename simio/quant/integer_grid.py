@@ -8,9 +8,9 @@ Three rules for a code of b bits:
 * ``zero`` (GPTQ, arXiv 2210.17323, and AWQ, arXiv 2306.00978, checkpoints): the range made to include 0,
   ``zero = round(-min / scale)``, ``code = round(w / scale) + zero``.
 
-Groups are three-dimensional, ``(a, m, b)``: m weights along the middle axis share a scale, so that a group may lie along
-a row (b = 1) or down columns. Codes are computed from scales, minima and zero points as stored, in runs of weights that
-stay in the processor's cache.
+Groups are three-dimensional, ``(a, m, b)``: m weights along the middle axis share a scale, so that a group may lie
+along a row (b = 1) or down columns. Codes are computed from scales, minima and zero points as stored, in runs of
+weights that stay in the processor's cache.
 """
 
 from __future__ import annotations
@@ -86,10 +86,10 @@ class IntegerGrid:
     def squared_errors(self, groups: FloatArray) -> npt.NDArray[np.float64]:
         """The squared error of each of ``groups (a, m, b)``, summed over its weights, ``(a, b)``."""
         errors = np.zeros((groups.shape[0], groups.shape[2]))
-        for run, values in self._rounded(groups):
-            self._scale_back(values, run)
-            values -= groups[run]
-            errors[run[0]] += np.square(values, out=values).sum(axis=1)
+        for run, rounded in self._rounded(groups):
+            self._scale_back(rounded, run)
+            difference = np.subtract(rounded, groups[run], out=rounded)
+            errors[run[0]] += np.square(difference, out=difference).sum(axis=1)
         return errors
 
     @property
