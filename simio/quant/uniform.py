@@ -90,7 +90,7 @@ class Uniform(Quantizer):
         input channels are stored by row, too: first those of the first group of every column. Where ``n_out`` is not a
         multiple of the group, the last group of a column is shorter.
         """
-        x = checked(w, self._row_multiple, self.name, self.largest)
+        x = checked(w, self.row_multiple, self.name, self.largest)
         groups = self.grouped(x)
         grid = self.grid(groups)
         return self.streams(grid.codes(groups).reshape(-1)[: x.size], grid)
@@ -172,7 +172,8 @@ class Uniform(Quantizer):
         return (n_out * n_in // self.group if isinstance(self.group, int) else n_out), 1
 
     @property
-    def _row_multiple(self) -> int:
+    def row_multiple(self) -> int:
+        """What the weights in a row must be a multiple of."""
         return self.group if isinstance(self.group, int) and self.axis == "output" else 1
 
     @property
