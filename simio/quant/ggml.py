@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simio.quant import ggml_iq4, ggml_k
+from simio.quant import ggml_iq4, ggml_k, ggml_symbols
 from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, checked, fixed
 from simio.records.weight_types import weight_type
 
@@ -58,6 +58,10 @@ class Ggml(Quantizer):
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Stored bits per weight, block scales included; the same for every shape of whole blocks."""
         return weight_type(self.dtype).bits_per_weight
+
+    def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
+        """``codes`` of the weights, ``scales`` and what else a block holds, by :mod:`simio.quant.ggml_symbols`."""
+        return ggml_symbols.symbols(streams["data"].view(np.uint8), self.dtype)
 
 
 def _in_batches(pack: Packer, blocks: FloatArray) -> ByteArray:

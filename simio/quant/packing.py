@@ -1,10 +1,19 @@
-"""Pack codes of 2, 3, 4 or 8 bits into bytes, low bits first, with no padding but in the last byte."""
+"""Pack codes of 1 … 8 bits into bytes, low bits first, with no padding but in the last byte.
+
+Eight codes in the bytes of one 64-bit word are drawn together in three steps: pairs, fours, eight.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from simio.quant.contract import ByteArray
+
+#: The even bytes, 16-bit and 32-bit fields of a 64-bit word, and their width.
+_FIELDS = ((np.uint64(0x00FF00FF00FF00FF), 8), (np.uint64(0x0000FFFF0000FFFF), 16), (np.uint64(0x00000000FFFFFFFF), 32))
+
+#: Words packed at a time: they stay in the processor's cache.
+_RUN_WORDS = 1 << 13
 
 
 def packed_bytes(n_codes: int, bits: int) -> int:
@@ -21,14 +30,18 @@ def pack(codes: ByteArray, bits: int) -> ByteArray:
     flat = codes.reshape(-1)
     if bits == 8:
         return flat
-    per_byte = 8 // bits
-    if 8 % bits:
-        return np.packbits(_bit_table(flat, bits).reshape(-1), bitorder="little")
-    padded = np.pad(flat, (0, -flat.size % per_byte)).reshape(-1, per_byte)
-    packed = np.zeros(len(padded), np.uint8)
-    for place in range(per_byte):
-        packed |= padded[:, place] << np.uint8(place * bits)
-    return packed
+    packed = np.empty((-(-flat.size // 8), bits), np.uint8)
+    for start in range(0, len(packed), _RUN_WORDS):
+        part = flat[8 * start : 8 * (start + _RUN_WORDS)]
+        words = np.zeros(-(-part.size // 8), "<u8")
+        words.view(np.uint8)[: part.size] = part
+        for level, (even, width) in enumerate(_FIELDS):
+            odd = words & ~even
+            odd >>= np.uint64(width - (bits << level))
+            words &= even
+            words |= odd
+        packed[start : start + _RUN_WORDS] = words.view(np.uint8).reshape(-1, 8)[:, :bits]
+    return packed.reshape(-1)[: packed_bytes(flat.size, bits)]
 
 
 def unpack(packed: ByteArray, bits: int, n_codes: int) -> ByteArray:
@@ -39,13 +52,16 @@ def unpack(packed: ByteArray, bits: int, n_codes: int) -> ByteArray:
     """
     if bits == 8:
         return packed[:n_codes]
-    if 8 % bits:
-        table = np.unpackbits(packed, bitorder="little")[: n_codes * bits].reshape(n_codes, bits)
-        return np.packbits(table, axis=1, bitorder="little").reshape(-1)
-    shifts = np.arange(0, 8, bits, dtype=np.uint8)
-    codes: ByteArray = (packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)
-    return codes.reshape(-1)[:n_codes]
-
-
-def _bit_table(codes: ByteArray, bits: int) -> ByteArray:
-    return np.unpackbits(codes[:, None], axis=1, bitorder="little")[:, :bits]
+    n_words = -(-n_codes // 8)
+    padded = np.pad(packed[: packed_bytes(n_codes, bits)], (0, n_words * bits - packed_bytes(n_codes, bits)))
+    words = np.zeros(n_words, "<u8")
+    words.view(np.uint8).reshape(-1, 8)[:, :bits] = padded.reshape(-1, bits)
+    for level, (even, width) in reversed(tuple(enumerate(_FIELDS))):
+        gap = np.uint64(width - (bits << level))
+        low = even & (even >> gap)  # the first ``bits << level`` bits of each pair of fields
+        odd = words & ~low
+        odd <<= gap
+        words &= low
+        words |= odd
+    codes: ByteArray = words.view(np.uint8)[:n_codes]
+    return codes

@@ -93,5 +93,5 @@ def test_no_granularity_means_the_whole_tensor():
 
 
 def test_other_widths_are_refused():
-    with pytest.raises(UsageError, match="int5"):
-        Uniform(5)
+    with pytest.raises(UsageError, match="int7"):
+        Uniform(7)
