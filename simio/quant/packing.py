@@ -1,4 +1,4 @@
-"""Pack codes of 2, 3, 4 or 8 bits into bytes, low bits first, with no padding but in the last byte."""
+"""Pack codes of 1, 2, 3, 4 or 8 bits into bytes, low bits first, with no padding but in the last byte."""
 
 from __future__ import annotations
 
