@@ -1,9 +1,9 @@
 """PB-LLM: most weights binary, a salient share of them in 8 bits, and a mask that says which (arXiv 2310.00034).
 
-The salient weights are the largest by magnitude or, once calibrated, by ``w² / [H⁻¹]_jj²`` (section 3.2; the authors'
-code takes both measures over the whole matrix, as here). Binary weights get a scale per output channel,
-``α = mean|w|`` over the channel's binary weights (section 3.3: the optimal scale); salient ones are symmetric absmax
-INT8 per channel. Both scales are FP32. With a share f this is ``1 + (1 - f) + 8f`` bits a weight, 2.7 for f = 0.1.
+The salient weights are the largest by magnitude or, once calibrated, by ``w² / [H⁻¹]_jj²`` (the authors' code takes
+both measures over the whole matrix, as here). Binary weights get a scale per output channel, ``α = mean|w|`` over the
+channel's binary weights (the least squares scale); salient ones are symmetric absmax INT8 per channel. Both scales are
+FP32. With a share f this is ``1 + (1 - f) + 8f`` bits a weight, 2.7 for f = 0.1.
 """
 
 from __future__ import annotations
@@ -44,9 +44,8 @@ class PartiallyBinary(Quantizer):
         return replace(self, salience=hessian_salience(activations))
 
     def quantize(self, w: FloatArray) -> Streams:
-        """Streams of ``w (n_out, n_in)``: ``mask`` (a bit a weight), ``codes`` (signs of the binary weights), ``scales``.
-
-        And ``salient_codes`` (INT8) with ``salient_scales``. Both kinds of codes follow the order of the weights.
+        """Streams of ``w (n_out, n_in)``: ``mask`` (a bit a weight), ``codes`` (signs of the binary weights) with
+        ``scales``, ``salient_codes`` (INT8) with ``salient_scales``. Codes follow the order of the weights.
         """
         x = checked(w, 1, self.name)
         fits(self.salience, x.shape[1], self.name)

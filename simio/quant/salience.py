@@ -16,7 +16,7 @@ from simio.quant.contract import Activations, FloatArray
 BoolArray = npt.NDArray[np.bool_]
 
 _NUMBER = re.compile(r"\d*\.?\d+(e-?\d+)?")
-_DAMPING = 0.01  # of the mean diagonal, as GPTQ (arXiv 2210.17323, section 3.3) and PB-LLM add to the Hessian
+_DAMPING = 0.01  # of the mean diagonal, as GPTQ (arXiv 2210.17323) and PB-LLM add to the Hessian
 
 
 def read_share(text: str, layout: str, hint: str) -> float:
@@ -46,11 +46,11 @@ def highest(scores: FloatArray, count: int) -> BoolArray:
 def hessian_salience(activations: Activations) -> FloatArray:
     """What ``|w|`` of each input channel counts ``(n_in,)``: ``1 / [H⁻¹]_jj`` with ``H = 2·XᵀX / n_tokens``, damped.
 
-    Its square times ``w²`` is PB-LLM's salience ``w² / [H⁻¹]_jj²`` (arXiv 2310.00034, section 3.2).
+    Its square times ``w²`` is PB-LLM's salience ``w² / [H⁻¹]_jj²`` (arXiv 2310.00034).
     """
     hessian = 2 * activations.gram.astype(np.float64)
     diagonal = np.einsum("ii->i", hessian)  # a view
-    diagonal += _DAMPING * max(float(diagonal.mean()), np.finfo(np.float32).tiny)
+    diagonal += _DAMPING * max(float(diagonal.mean()), float(np.finfo(np.float32).tiny))
     return (1 / np.diag(np.linalg.inv(hessian))).astype(np.float32)
 
 

@@ -1,6 +1,6 @@
 """SqueezeLLM: a codebook per output channel, and a sparse matrix of outliers (arXiv 2306.07629).
 
-The 8 or 16 levels of a channel are the weighted k-means of its weights (section 4.1, eq. 4). The paper weighs a weight
+The 8 or 16 levels of a channel are the weighted k-means of its weights (section 4.1). The paper weighs a weight
 by its diagonal Fisher information; here by the mean square of its input (the diagonal of ``XᵀX / n_tokens``, the part
 of the Fisher information that needs no gradients) once calibrated, and all alike before.
 
@@ -52,13 +52,13 @@ class DenseAndSparse(Quantizer):
         return replace(self, sensitivity=np.diag(activations.gram).copy())
 
     def quantize(self, w: FloatArray) -> Streams:
-        """Streams of ``w (n_out, n_in)``: ``codes`` (packed, a code a weight), ``codebooks`` and the outliers in CSR form:
-        ``values``, ``columns`` and ``row_ends``.
+        """Streams of ``w (n_out, n_in)``: ``codes`` (packed, a code a weight), ``codebooks``, and of the outliers
+        ``values``, ``columns`` and ``row_pointers``.
 
         Raises ``UsageError`` also for more than 65 536 input channels, if there are outliers.
         """
         x = checked(w, 1, self.name, FP16_MAX / 2)  # an outlier and its level may have opposite signs
-        n_out, n_in = x.shape
+        n_in = x.shape[1]
         fits(self.sensitivity, n_in, self.name)
         if self.outliers and n_in > _MOST_COLUMNS:
             raise UsageError(
@@ -70,13 +70,13 @@ class DenseAndSparse(Quantizer):
         levels = codebooks.astype(np.float32)
         codes = kmeans.nearest(np.where(apart, np.float32(0), x), levels)
         rows, columns = np.nonzero(apart)
-        streams = {"codes": pack(codes, self.bits), "codebooks": codebooks.reshape(-1)}
+        streams: Streams = {"codes": pack(codes, self.bits), "codebooks": codebooks.reshape(-1)}
         if not self.outliers:
             return streams
         return streams | {
             "values": (x[apart] - levels[rows, codes[apart]]).astype(np.float16),
             "columns": columns.astype(np.uint16),
-            "row_ends": np.cumsum(np.count_nonzero(apart, axis=1), dtype=np.uint32),
+            "row_pointers": np.append(0, np.cumsum(np.count_nonzero(apart, axis=1))).astype(np.uint32),
         }
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -85,7 +85,7 @@ class DenseAndSparse(Quantizer):
         levels = streams["codebooks"].astype(np.float32).reshape(shape[0], -1)
         values: FloatArray = np.take_along_axis(levels, codes, axis=1)
         if self.outliers:
-            rows = np.repeat(np.arange(shape[0]), np.diff(streams["row_ends"], prepend=np.uint32(0)))
+            rows = np.repeat(np.arange(shape[0]), np.diff(streams["row_pointers"]))
             values[rows, streams["columns"]] += streams["values"].astype(np.float32)
         return values
 
@@ -93,7 +93,7 @@ class DenseAndSparse(Quantizer):
         """Stored bits per weight of a matrix of ``shape``: codes, codebooks and outliers, exact to the byte."""
         n = shape[0] * shape[1]
         dense = packed_bytes(n, self.bits) + 2 * shape[0] * (1 << self.bits)
-        sparse = (2 + 2) * self._n_outliers(shape) + 4 * shape[0] if self.outliers else 0
+        sparse = (2 + 2) * self._n_outliers(shape) + 4 * (shape[0] + 1) if self.outliers else 0
         return 8 * (dense + sparse) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:

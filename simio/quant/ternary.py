@@ -5,7 +5,10 @@ Three rules. With ``γ`` the first two are ``level = clip(round(w / γ), -1, 1)`
 * ``absmean``: ``γ = mean|w|`` (BitNet b1.58, arXiv 2402.17764, eq. 1-3; Spectra / TriLM, arXiv 2407.12327);
 * ``absmedian``: ``γ = median|w|`` (BitNet b1.58 Reloaded, arXiv 2407.09527). Where most weights are 0, so is ``γ``;
 * ``twn``: 0 where ``|w| ≤ 0.7·mean|w|``, the scale is the mean of ``|w|`` over the others (Ternary Weight Networks,
-  arXiv 1605.04711, eq. 5-6): the least squared error for these levels, and exact for weights that are ternary already.
+  arXiv 1605.04711): the scale of least squared error for these levels.
+
+Weights that are ternary already keep their levels under all three, but their scale only under ``twn``: under
+``absmean`` it shrinks to the share of weights that are not 0.
 
 ``γ`` has an ε added in the papers, against a division by 0; here levels are found by comparing, so none is needed.
 Codes are levels + 1, packed four to a byte, or five with ``base3`` (1.6 bits).
@@ -26,7 +29,7 @@ from simio.quant.trits import pack_trits, packed_trit_bytes, unpack_trits
 
 _RULES = ("absmean", "absmedian", "twn")
 _HINT = "write for example ternary:absmean, ternary:absmedian:channel or ternary:absmean:group64:base3"
-_TWN_THRESHOLD = 0.7  # arXiv 1605.04711, eq. 6: Δ* ≈ 0.7·E|W|
+_TWN_THRESHOLD = 0.7  # arXiv 1605.04711: Δ* ≈ 0.7·E|W|
 
 Scales = npt.NDArray[np.floating]
 
