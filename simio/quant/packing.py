@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simio.quant.contract import ByteArray
+from simio.quant.contract import ByteArray, Streams, integers
 
 
 def packed_bytes(n_codes: int, bits: int) -> int:
@@ -45,6 +45,13 @@ def unpack(packed: ByteArray, bits: int, n_codes: int) -> ByteArray:
     shifts = np.arange(0, 8, bits, dtype=np.uint8)
     codes: ByteArray = (packed[:, None] >> shifts) & np.uint8((1 << bits) - 1)
     return codes.reshape(-1)[:n_codes]
+
+
+def unpacked(streams: Streams, bits: int, n_codes: int) -> Streams:
+    """``streams`` as an entropy coder is told of them: ``codes`` one an item, the others as integers of their width."""
+    return {key: integers(stream) for key, stream in streams.items()} | {
+        "codes": unpack(streams["codes"], bits, n_codes)
+    }
 
 
 def _bit_table(codes: ByteArray, bits: int) -> ByteArray:
