@@ -11,12 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked
 from simio.quant.grain import divided, grain, in_runs, magnitudes
 from simio.quant.minifloat import E2M1
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
 from simio.quant.scaled_float import ScaledFloat
+
+Whole = npt.NDArray[np.int32]
 
 _HINT = "write for example fp4:tensor, fp4:channel, fp4:channel:bias or fp4:group16"
 _TRIALS = 4
@@ -55,7 +58,7 @@ class BiasedFp4(Quantizer):
         """The weights ``(n_out, n_in)``."""
         codes = unpack(streams["codes"], 4, shape[0] * shape[1]).reshape(shape)
         scales = np.ldexp(streams["tensor_scale"], -streams["biases"].astype(np.int32))
-        weights: FloatArray = E2M1.values()[codes] * scales[:, None]
+        weights: FloatArray = np.take(E2M1.values(), codes, mode="clip") * scales[:, None]
         return weights
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
@@ -72,13 +75,15 @@ def _codes(x: FloatArray, scales: FloatArray) -> ByteArray:
     return E2M1.codes(divided(x, scales[:, None]))
 
 
-def _best_biases(x: FloatArray, unclipped: np.ndarray, tensor_scale: FloatArray) -> np.ndarray:
+def _best_biases(x: FloatArray, unclipped: Whole, tensor_scale: FloatArray) -> Whole:
+    """The bias of least squared error for each row; errors are counted in the units of the first one tried."""
     values, errors = E2M1.values(), []
     for step in range(_TRIALS):
-        scales = np.ldexp(tensor_scale, -(unclipped + step))
-        difference = values[_codes(x, scales)] * scales[:, None] - x
-        errors.append(np.square(difference, out=difference).sum(axis=1))
-    return unclipped + np.argmin(errors, axis=0)
+        scaled = divided(x, np.ldexp(tensor_scale, -(unclipped + step))[:, None])
+        difference = np.take(values, E2M1.codes(scaled), mode="clip") - scaled
+        errors.append(np.square(difference, out=difference).sum(axis=1) * np.float32(0.25**step))
+    best: Whole = unclipped + np.argmin(errors, axis=0).astype(np.int32)
+    return best
 
 
 def fp4(options: str) -> Quantizer:

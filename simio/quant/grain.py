@@ -81,8 +81,8 @@ def _magnitudes(rows: FloatArray) -> FloatArray:
 
 def divided(x: FloatArray, scales: FloatArray) -> FloatArray:
     """``x / scales``, and 0 where the scale is 0."""
-    quotient: FloatArray = x / np.where(scales > 0, scales, np.float32(np.inf))
-    return quotient
+    divisors: FloatArray = np.where(scales > 0, scales, np.float32(np.inf))
+    return x / divisors
 
 
 def in_runs(f: Callable[..., npt.NDArray[Any]], rows: npt.NDArray[Any], *beside: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -33,7 +33,7 @@ LEVELS = np.array(
 SCALES_PER_BLOCK = 256
 
 _BORDERS = (LEVELS[1:] + LEVELS[:-1]) / 2
-_OPTIONS = re.compile(r"(?:group(\d+))?(?:(?:^|:)(double))?")
+_OPTIONS = re.compile(r"(?:group(\d+))?(?:(?:^|(?<=\d):)(double))?")
 _HINT = "write nf4, nf4:double, nf4:group128 or nf4:group128:double"
 
 

@@ -49,7 +49,7 @@ class NvFp4(Quantizer):
         """The weights ``(n_out, n_in)``."""
         codes = unpack(streams["codes"], 4, shape[0] * shape[1]).reshape(-1, GROUP)
         scales = E4M3.values()[streams["scales"]] * streams["tensor_scale"]
-        weights: FloatArray = E2M1.values()[codes] * scales[:, None]
+        weights: FloatArray = np.take(E2M1.values(), codes, mode="clip") * scales[:, None]
         return weights.reshape(shape)
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:

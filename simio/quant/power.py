@@ -60,7 +60,8 @@ class Power(Quantizer):
         codes = unpack(streams["codes"], self.bits, shape[0] * shape[1])
         scales = streams["scales"].astype(np.float32)[:, None]
         steps = codes.reshape(len(scales), -1).astype(np.int16) - (self._top + 1)
-        magnitude = self._levels(_beside(streams["exponents"], len(scales)), np.abs(steps).astype(np.uint8))
+        exponents = _beside(streams["exponents"].astype(np.intp), len(scales))
+        magnitude = self._levels(exponents, np.abs(steps).astype(np.uint8))
         values: FloatArray = np.copysign(magnitude, steps) * scales
         return values.reshape(shape)
 
@@ -84,13 +85,12 @@ class Power(Quantizer):
 
     def _searched(self, rows: FloatArray, scales: FloatArray, n_out: int) -> Whole:
         """The exponent of least squared error for each of ``n_out`` rows of the matrix, or the one for all."""
-        one = self.grain.size == "tensor"
-        best, least = np.zeros(1 if one else n_out, np.intp), np.full(1 if one else n_out, np.inf)
-        for steps, start in ((_COARSE, best), (_FINE, best)):
-            for step in steps:
-                exponents = np.minimum(start + step, _UNITS)
+        best = np.zeros(1 if self.grain.size == "tensor" else n_out, np.intp)
+        least = np.full(len(best), np.inf)
+        for steps in (_COARSE, _FINE):
+            for exponents in [np.minimum(best + step, _UNITS) for step in steps]:
                 errors = in_runs(self._errors, rows, scales, _beside(exponents, len(rows)))
-                error = errors.reshape(len(least), -1).sum(axis=1)
+                error = errors.reshape(len(best), -1).sum(axis=1)
                 best, least = np.where(error < least, exponents, best), np.minimum(error, least)
         return best
 

@@ -48,7 +48,7 @@ class ScaledFloat(Quantizer):
         """The weights ``(n_out, n_in)``: value of the code times scale."""
         codes = unpack(streams["codes"], self.number.bits, shape[0] * shape[1])
         scales = streams["scales"].astype(np.float32)
-        values = self.number.values()[codes].reshape(len(scales), -1) * scales[:, None]
+        values = np.take(self.number.values(), codes, mode="clip").reshape(len(scales), -1) * scales[:, None]
         return values.reshape(shape)
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:

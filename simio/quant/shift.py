@@ -2,7 +2,7 @@
 
 DenseShift (Li et al., ICCV 2023, arXiv 2208.09708): n bits stand for ``±2^p``, p = 0 … 2^(n-1) - 1. The
 paper trains such weights; here trained weights are rounded to the nearest of ``±scale·2^(p - p_max)``. The scale, of an
-output channel (FP32) or a group (FP16), is the one of least squared error that a search by half octaves finds.
+output channel (FP32) or a group (FP16), is the one of least squared error that a search by quarters of octaves finds.
 A row of zeros has the scale 0, which a scale for the whole tensor could not give it.
 """
 
@@ -13,14 +13,15 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from simio.errors import UsageError
 from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, checked
 from simio.quant.grain import Grain, divided, grain, in_runs, magnitudes
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
 
-#: Half octaves below the largest magnitude at which the search starts, for the largest level.
-_TRIALS = tuple(2 ** (-trial / 2) for trial in range(13))
+#: Quarters of octaves below the largest magnitude at which the search starts, for the largest level.
+_TRIALS = np.float32(2) ** (-np.arange(25, dtype=np.float32) / 4)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,8 @@ class Shift(Quantizer):
         """Streams ``codes`` (packed) and ``scales`` (value of the largest level) of ``w (n_out, n_in)``."""
         largest = FP16_MAX if isinstance(self.grain.size, int) else float("inf")
         rows = self.grain.rows(checked(w, self.grain.multiple, self.name, largest))
-        scales = in_runs(self._searched, rows, magnitudes(rows)).astype(self._scale_type)
+        searched = in_runs(self._searched, rows, magnitudes(rows))
+        scales = np.minimum(searched, np.finfo(self._scale_type).max).astype(self._scale_type)
         codes = in_runs(self._codes, rows, self.grain.column(scales, len(rows)))
         return {"codes": pack(codes, self.bits), "scales": scales}
 
@@ -69,25 +71,29 @@ class Shift(Quantizer):
     def _scale_type(self) -> np.dtype[Any]:
         return np.dtype(np.float16 if isinstance(self.grain.size, int) else np.float32)
 
-    def _powers(self, x: FloatArray) -> np.ndarray:
+    def _powers(self, x: FloatArray) -> npt.NDArray[np.int32]:
         """The p whose ``2^(p - top)`` is nearest to ``x ≥ 0``: borders are at 1.5 times a level."""
-        return np.clip(np.frexp(x / np.float32(0.75))[1] - 1 + self._top, 0, self._top)
+        powers: npt.NDArray[np.int32] = np.frexp(x / np.float32(0.75))[1] + np.int32(self._top - 1)
+        return np.clip(powers, 0, self._top, out=powers)
 
     def _codes(self, rows: FloatArray, scales: FloatArray) -> ByteArray:
-        powers = self._powers(np.abs(divided(rows, scales))).astype(np.uint8)
+        x: FloatArray = np.abs(divided(rows, scales))
+        powers = self._powers(x).astype(np.uint8)
         codes: ByteArray = powers | (np.signbit(rows).view(np.uint8) << np.uint8(self.bits - 1))
         return codes
 
     def _searched(self, rows: FloatArray, peaks: FloatArray) -> FloatArray:
         """The scale that fits best the levels chosen under one of the scales tried."""
-        x = np.abs(divided(rows, peaks[:, None]))
+        x: FloatArray = np.abs(divided(rows, peaks[:, None]))
         scale, best = np.zeros_like(peaks), np.full_like(peaks, -1)
         for trial in _TRIALS:
-            levels = np.ldexp(np.float32(1), self._powers(x / np.float32(trial)) - self._top)
-            fitted = (x * levels).sum(axis=1) / np.square(levels).sum(axis=1)
-            gain = fitted * (x * levels).sum(axis=1)
+            levels = np.ldexp(np.float32(1), self._powers(x / trial) - self._top)
+            product = (x * levels).sum(axis=1)
+            fitted = product / np.square(levels).sum(axis=1)
+            gain = fitted * product
             scale, best = np.where(gain > best, (fitted, gain), (scale, best))
-        return scale * peaks
+        with np.errstate(over="ignore"):  # the best scale may be a little above the largest weight
+            return scale * peaks
 
 
 def from_options(bits: int, options: str) -> Shift:
