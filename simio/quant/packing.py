@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from simio.quant.contract import ByteArray
+from simio.quant.contract import ByteArray, Streams, integers
 
 #: The even bytes, 16-bit and 32-bit fields of a 64-bit word, and their width.
 _FIELDS = ((np.uint64(0x00FF00FF00FF00FF), 8), (np.uint64(0x0000FFFF0000FFFF), 16), (np.uint64(0x00000000FFFFFFFF), 32))
@@ -65,3 +65,10 @@ def unpack(packed: ByteArray, bits: int, n_codes: int) -> ByteArray:
         words |= odd
     codes: ByteArray = words.view(np.uint8)[:n_codes]
     return codes
+
+
+def unpacked(streams: Streams, bits: int, n_codes: int) -> Streams:
+    """``streams`` as an entropy coder is told of them: ``codes`` one an item, the others as integers of their width."""
+    return {key: integers(stream) for key, stream in streams.items()} | {
+        "codes": unpack(streams["codes"], bits, n_codes)
+    }
