@@ -7,10 +7,10 @@ Eight states take turns, which hides the latency of each (interleaving: Giesen 2
 
 Huffman spends a whole bit on a symbol of probability 0.9, rANS 0.15: it earns its cost below about two bits a symbol.
 
-Format: length of the tables as little-endian uint32; the tables, compressed with zstd; eight states, uint32; the words,
-uint16. A table is 256 frequencies, uint16, all low bytes before all high bytes over the chunk. ``k`` is not stored: a
-table is no finer than the bytes it stands for. State ``i mod 8`` holds byte ``i`` of the bytes of one table. A decoder ends with
-all states at ``2^16``, which finds most damage.
+Format, little-endian: length of the tables, uint32; the tables, compressed with zstd; eight states, uint32; the words,
+uint16; the last ``n mod 8`` bytes as they are. A table is 256 frequencies, uint16; all low bytes precede all high ones.
+State ``i mod 8`` holds byte ``i``. ``k`` is not stored: a table is no finer than the bytes it stands for. A decoder
+ends with all words read and all states at ``2^16``, which finds most damage.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ _LANES = 8
 _LOW = 1 << 16  # the least state
 _LENGTH = struct.Struct("<I")
 _TABLES = Zstd(9)
-#: Bits of a table, at least and at most. 14 cost under 0.01 bit for 100 rare bytes, and the table stays in a core's cache.
+#: Bits of a table, least and most. At 14, 100 rare bytes cost under 0.01 bit a byte, and the table stays in the cache.
 _BITS = (10, 14)
-_SEGMENTS = (256, 1 << 30)
+_SEGMENTS = range(256, 1 << 30, _LANES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +43,10 @@ class Rans(Codec):
     level: int = 0
 
     def __post_init__(self) -> None:
-        if self.level and not _SEGMENTS[0] <= self.level <= _SEGMENTS[1]:
+        if self.level and self.level not in _SEGMENTS:
             raise UsageError(
-                f"rans cannot have a table per {self.level} bytes", "use rans, one table a chunk, or rans:256 and above"
+                f"rans cannot have a table per {self.level} bytes",
+                f"use rans, one table a chunk, or rans:N with N a multiple of {_LANES} from {_SEGMENTS.start}",
             )
 
     @property
@@ -59,51 +60,52 @@ class Rans(Codec):
         return f"rans format 1, tables by {_TABLES.library_version}"
 
     def compress(self, raw: Buffer) -> bytes:
-        """Tables, states and words; nothing for nothing."""
-        if not len(raw):
-            return b""
-        symbols = np.frombuffer(raw, np.uint8)
+        """Tables, states, words and tail."""
+        symbols = np.frombuffer(raw, np.uint8, len(raw) - len(raw) % _LANES)
         symbols.flags.writeable = False  # one compiled variant, whatever the buffer
-        segment, n_tables, bits = self._shape(len(raw))
+        segment, n_tables, bits = self._shape(len(symbols))
         frequencies = np.empty((n_tables, 256), np.uint16)
-        words, states = np.empty(len(raw), np.uint16), np.full(_LANES, _LOW, np.uint32)
+        words, states = np.empty(len(symbols), np.uint16), np.full(_LANES, _LOW, np.uint32)
         first = _encode(symbols, segment, bits, frequencies, words, states)
         tables = _TABLES.compress(frequencies.astype("<u2").reshape(-1, 1).view(np.uint8).T.tobytes())
-        coded = states.astype("<u4").tobytes() + words[first:].astype("<u2").tobytes()
-        return _LENGTH.pack(len(tables)) + tables + coded
+        coded = (states.astype("<u4").tobytes(), words[first:].astype("<u2").tobytes())
+        return b"".join((_LENGTH.pack(len(tables)), tables, *coded, memoryview(raw)[len(symbols) :]))
 
     def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
         """The bytes again; raises ``ModelFileError`` on damage."""
-        view = memoryview(stored)
-        if not raw_bytes:
-            if len(view):
-                raise damaged(self.name, f"{len(view)} bytes too many")
-            return b""
-        segment, n_tables, bits = self._shape(raw_bytes)
-        start = _LENGTH.size + _LENGTH.unpack_from(view)[0] if len(view) >= _LENGTH.size else len(view)
-        n_words, odd = divmod(len(view) - start - 4 * _LANES, 2)
+        view, n_tail = memoryview(stored), raw_bytes % _LANES
+        if len(view) < _LENGTH.size:
+            raise damaged(self.name, "it is cut off")
+        start = _LENGTH.size + _LENGTH.unpack_from(view)[0]
+        n_words, odd = divmod(len(view) - start - 4 * _LANES - n_tail, 2)
         if n_words < 0 or odd:
             raise damaged(self.name, "it is cut off")
-        planes = np.frombuffer(_TABLES.decompress(view[_LENGTH.size : start], 512 * n_tables), np.uint8).reshape(2, -1)
-        frequencies = np.ascontiguousarray(planes.T).view("<u2").astype(np.uint16).reshape(n_tables, 256)
-        if (frequencies.sum(axis=1, dtype=np.int64) != 1 << bits).any():
-            raise damaged(self.name, "a frequency table does not add up")
-        states = np.frombuffer(view[start : start + 4 * _LANES], "<u4").astype(np.uint32)
+        segment, n_tables, bits = self._shape(raw_bytes - n_tail)
+        frequencies = self._tables(view[_LENGTH.size : start], n_tables, bits)
+        states = np.frombuffer(view, "<u4", _LANES, start).astype(np.uint32)
         words = np.zeros(n_words + _LANES, np.uint16)  # a damaged input may ask for eight too many
-        words[:n_words] = np.frombuffer(view[start + 4 * _LANES :], "<u2")
+        words[:n_words] = np.frombuffer(view, "<u2", n_words, start + 4 * _LANES)
         out = np.empty(raw_bytes, np.uint8)
-        n_read = _decode(words, states, segment, bits, frequencies, out)
+        n_read = _decode(words, states, segment, bits, frequencies, out[: raw_bytes - n_tail])
         if n_read != n_words or (states != _LOW).any():
             raise damaged(self.name, "its states do not end as they began")
+        out[raw_bytes - n_tail :] = np.frombuffer(view[len(view) - n_tail :], np.uint8)
         return out.tobytes()
+
+    def _tables(self, stored: Buffer, n_tables: int, bits: int) -> NDArray[np.uint16]:
+        planes = np.frombuffer(_TABLES.decompress(stored, 512 * n_tables), np.uint8).reshape(2, -1)
+        tables = np.ascontiguousarray(planes.T).view("<u2").astype(np.uint16).reshape(n_tables, 256)
+        if (tables.sum(axis=1, dtype=np.int64) != 1 << bits).any():
+            raise damaged(self.name, "a frequency table does not add up")
+        return tables
 
     def _shape(self, n_bytes: int) -> tuple[int, int, int]:
         """Bytes per table, tables, and the bits of each in a chunk of ``n_bytes``."""
-        segment = min(self.level or n_bytes, n_bytes)
+        segment = max(_LANES, min(self.level or n_bytes, n_bytes))
         return segment, -(-n_bytes // segment), min(max((segment - 1).bit_length(), _BITS[0]), _BITS[1])
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True)
 def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint16]) -> None:
     """``counts`` rounded to frequencies that add up to ``total``: each used byte has one at least.
 
@@ -111,9 +113,9 @@ def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint16])
     """
     n, left = counts.sum(), total
     for s in range(256):
-        f = max(1, int(counts[s] * total / n + 0.5)) if counts[s] else 0
-        frequencies[s] = f
-        left -= f
+        share = max(1, int(counts[s] * total / n + 0.5)) if counts[s] else 0
+        frequencies[s] = share
+        left -= share
     while left:
         step, best, at = (1 if left > 0 else -1), -1.0, 0
         for s in range(256):
@@ -127,9 +129,9 @@ def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint16])
         left -= step
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True)
 def _encode(symbols: Any, segment: int, bits: int, frequencies: Any, words: Any, states: Any) -> int:
-    """Fill ``frequencies`` and ``states``, write ``words`` from their end on; the index of the first one. Last byte first."""
+    """Fill ``frequencies`` and ``states``; write ``words`` from their end, last byte first; the index of the first."""
     at, starts = len(words), np.empty(256, np.uint32)
     for table in range(len(frequencies) - 1, -1, -1):
         first, frequency = table * segment, frequencies[table]
@@ -152,29 +154,40 @@ def _encode(symbols: Any, segment: int, bits: int, frequencies: Any, words: Any,
     return at
 
 
-@njit(nogil=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True)
 def _decode(words: Any, states: Any, segment: int, bits: int, frequencies: Any, out: Any) -> int:
     """Fill ``out``, leave ``states`` as they end; the number of words read, -1 where there were too few."""
-    k, mask, low, word = np.uint32(bits), np.uint32((1 << bits) - 1), np.uint32(_LOW), np.uint32(16)
     symbol_at, starts, wide = np.empty(1 << bits, np.uint8), np.empty(256, np.uint32), np.empty(256, np.uint32)
-    at, n_words = 0, len(words) - _LANES
+    at = 0
     for table in range(len(frequencies)):
         slot = 0
         for s in range(256):
             starts[s], wide[s] = slot, frequencies[table, s]
             symbol_at[slot : slot + wide[s]] = s
             slot += wide[s]
-        end = min(len(out), (table + 1) * segment)
-        for first in range(table * segment, end, _LANES):
-            if at > n_words:
-                return -1
-            for lane in range(min(_LANES, end - first)):
-                x = states[lane]
-                s = symbol_at[x & mask]
-                out[first + lane] = s
-                x = wide[s] * (x >> k) + (x & mask) - starts[s]
-                refill = x < low
-                x = (x << word) | np.uint32(words[at]) if refill else x
-                at += refill
-                states[lane] = x
+        at = _decode_segment(words, at, states, bits, symbol_at, wide, starts, out[table * segment :][:segment])
+        if at < 0:
+            break
+    return at
+
+
+@njit(nogil=True)
+def _decode_segment(
+    words: Any, at: int, states: Any, bits: int, symbol_at: Any, wide: Any, starts: Any, out: Any
+) -> int:
+    """The bytes of one table. No branch on whether a word is due, which cannot be foretold."""
+    k, mask, low, word = np.uint32(bits), np.uint32((1 << bits) - 1), np.uint32(_LOW), np.uint32(16)
+    x, n_words = states.copy(), len(words) - _LANES
+    for first in range(0, len(out), _LANES):
+        if at > n_words:
+            return -1
+        for lane in range(_LANES):
+            state, next_word = x[lane], np.uint32(words[at])
+            s = symbol_at[state & mask]
+            out[first + lane] = s
+            state = wide[s] * (state >> k) + (state & mask) - starts[s]
+            due = state < low
+            x[lane] = ((state << word) | next_word) if due else state
+            at += int(due)
+    states[:] = x
     return at
