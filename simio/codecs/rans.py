@@ -2,15 +2,15 @@
 
 Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540, §2.3): with frequencies ``f_s`` that add up to ``2^k`` and
 ``c_s`` their running sum, a state ``x`` takes in the symbol ``s`` as ``⌊x / f_s⌋·2^k + c_s + (x mod f_s)`` and gives it
-back as the one whose range holds ``x mod 2^k``. States stay in ``[2^16, 2^32)`` by moving 16-bit words out and in.
+back as the one whose range holds ``x mod 2^k``. States stay in ``[2^32, 2^64)`` by moving 32-bit words out and in.
 Eight states take turns, which hides the latency of each (interleaving: Giesen 2014, arXiv 1402.3392).
 
 Huffman spends a whole bit on a symbol of probability 0.9, rANS 0.15: it earns its cost below about two bits a symbol.
 
-Format, little-endian: length of the tables, uint32; the tables, compressed with zstd; eight states, uint32; the words,
-uint16; the last ``n mod 8`` bytes as they are. A table is 256 frequencies, uint16; all low bytes precede all high ones.
-State ``i mod 8`` holds byte ``i``. ``k`` is not stored: a table is no finer than the bytes it stands for. A decoder
-ends with all words read and all states at ``2^16``, which finds most damage.
+Format, little-endian: length of the tables, uint32; the tables, compressed with zstd; eight states, uint64; the words,
+uint32; the last ``n mod 8`` bytes as they are. A table is 256 frequencies, uint32; over the chunk their lowest bytes
+come first, their highest last. State ``i mod 8`` holds byte ``i``. ``k`` is not stored: a table is no finer than the
+bytes it stands for. A decoder ends with all words read and all states at ``2^32``, which finds most damage.
 """
 
 from __future__ import annotations
@@ -28,11 +28,13 @@ from simio.codecs.zstd import Zstd
 from simio.errors import UsageError
 
 _LANES = 8
-_LOW = 1 << 16  # the least state
+_LOW = 1 << 32  # the least state
+_WORD = np.dtype("<u4")
+_STATE = np.dtype("<u8")
 _LENGTH = struct.Struct("<I")
 _TABLES = Zstd(9)
-#: Bits of a table, least and most. At 14, 100 rare bytes cost under 0.01 bit a byte, and the table stays in the cache.
-_BITS = (10, 14)
+#: Bits of a table, least and most. At 16, 100 bytes too rare for it cost 0.002 bit a byte; it stays in a core's cache.
+_BITS = (10, 16)
 _SEGMENTS = range(256, 1 << 30, _LANES)
 
 
@@ -64,11 +66,11 @@ class Rans(Codec):
         symbols = np.frombuffer(raw, np.uint8, len(raw) - len(raw) % _LANES)
         symbols.flags.writeable = False  # one compiled variant, whatever the buffer
         segment, n_tables, bits = self._shape(len(symbols))
-        frequencies = np.empty((n_tables, 256), np.uint16)
-        words, states = np.empty(len(symbols), np.uint16), np.full(_LANES, _LOW, np.uint32)
+        frequencies = np.empty((n_tables, 256), _WORD)
+        words, states = np.empty(len(symbols), _WORD), np.full(_LANES, _LOW, _STATE)
         first = _encode(symbols, segment, bits, frequencies, words, states)
-        tables = _TABLES.compress(frequencies.astype("<u2").reshape(-1, 1).view(np.uint8).T.tobytes())
-        coded = (states.astype("<u4").tobytes(), words[first:].astype("<u2").tobytes())
+        tables = _TABLES.compress(frequencies.reshape(-1, 1).view(np.uint8).T.tobytes())
+        coded = (states.tobytes(), words[first:].tobytes())
         return b"".join((_LENGTH.pack(len(tables)), tables, *coded, memoryview(raw)[len(symbols) :]))
 
     def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
@@ -77,14 +79,15 @@ class Rans(Codec):
         if len(view) < _LENGTH.size:
             raise damaged(self.name, "it is cut off")
         start = _LENGTH.size + _LENGTH.unpack_from(view)[0]
-        n_words, odd = divmod(len(view) - start - 4 * _LANES - n_tail, 2)
+        at_words = start + _LANES * _STATE.itemsize
+        n_words, odd = divmod(len(view) - at_words - n_tail, _WORD.itemsize)
         if n_words < 0 or odd:
             raise damaged(self.name, "it is cut off")
         segment, n_tables, bits = self._shape(raw_bytes - n_tail)
         frequencies = self._tables(view[_LENGTH.size : start], n_tables, bits)
-        states = np.frombuffer(view, "<u4", _LANES, start).astype(np.uint32)
-        words = np.zeros(n_words + _LANES, np.uint16)  # a damaged input may ask for eight too many
-        words[:n_words] = np.frombuffer(view, "<u2", n_words, start + 4 * _LANES)
+        states = np.frombuffer(view, _STATE, _LANES, start).copy()
+        words = np.zeros(n_words + _LANES, _WORD)  # a damaged input may ask for eight too many
+        words[:n_words] = np.frombuffer(view, _WORD, n_words, at_words)
         out = np.empty(raw_bytes, np.uint8)
         n_read = _decode(words, states, segment, bits, frequencies, out[: raw_bytes - n_tail])
         if n_read != n_words or (states != _LOW).any():
@@ -92,10 +95,12 @@ class Rans(Codec):
         out[raw_bytes - n_tail :] = np.frombuffer(view[len(view) - n_tail :], np.uint8)
         return out.tobytes()
 
-    def _tables(self, stored: Buffer, n_tables: int, bits: int) -> NDArray[np.uint16]:
-        planes = np.frombuffer(_TABLES.decompress(stored, 512 * n_tables), np.uint8).reshape(2, -1)
-        tables = np.ascontiguousarray(planes.T).view("<u2").astype(np.uint16).reshape(n_tables, 256)
-        if (tables.sum(axis=1, dtype=np.int64) != 1 << bits).any():
+    def _tables(self, stored: Buffer, n_tables: int, bits: int) -> NDArray[np.uint32]:
+        """Frequencies (tables, 256), each row adding up to ``2^bits``."""
+        n_bytes = n_tables * 256 * _WORD.itemsize
+        planes = np.frombuffer(_TABLES.decompress(stored, n_bytes), np.uint8).reshape(_WORD.itemsize, -1)
+        tables = np.ascontiguousarray(planes.T).view(_WORD).reshape(n_tables, 256)
+        if (tables.sum(axis=1, dtype=np.uint64) != 1 << bits).any():
             raise damaged(self.name, "a frequency table does not add up")
         return tables
 
@@ -106,7 +111,7 @@ class Rans(Codec):
 
 
 @njit(nogil=True)
-def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint16]) -> None:
+def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint32]) -> None:
     """``counts`` rounded to frequencies that add up to ``total``: each used byte has one at least.
 
     Single steps go where they cost the fewest bits: ``d/df (count·log2 f) = count / f``.
@@ -132,10 +137,10 @@ def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint16])
 @njit(nogil=True)
 def _encode(symbols: Any, segment: int, bits: int, frequencies: Any, words: Any, states: Any) -> int:
     """Fill ``frequencies`` and ``states``; write ``words`` from their end, last byte first; the index of the first."""
-    at, starts = len(words), np.empty(256, np.uint32)
+    k, room, word = np.uint64(bits), np.uint64(64 - bits), np.uint64(32)
+    at, starts = len(words), np.empty(256, np.uint64)
     for table in range(len(frequencies) - 1, -1, -1):
-        first, frequency = table * segment, frequencies[table]
-        here = symbols[first : first + segment]
+        here, frequency = symbols[table * segment :][:segment], frequencies[table]
         counts = np.zeros(256, np.int64)
         for s in here:
             counts[s] += 1
@@ -145,19 +150,19 @@ def _encode(symbols: Any, segment: int, bits: int, frequencies: Any, words: Any,
             starts[s + 1] = starts[s] + frequency[s]
         for i in range(len(here) - 1, -1, -1):
             s, lane = here[i], i % _LANES
-            x, f = np.uint32(states[lane]), np.uint32(frequency[s])
-            if x >> np.uint32(32 - bits) >= f:
+            x, f = states[lane], np.uint64(frequency[s])
+            if x >> room >= f:
                 at -= 1
-                words[at] = x & np.uint32(0xFFFF)
-                x >>= np.uint32(16)
-            states[lane] = ((x // f) << np.uint32(bits)) + starts[s] + x % f
+                words[at] = np.uint32(x & np.uint64(0xFFFFFFFF))
+                x >>= word
+            states[lane] = ((x // f) << k) + x % f + starts[s]
     return at
 
 
 @njit(nogil=True)
 def _decode(words: Any, states: Any, segment: int, bits: int, frequencies: Any, out: Any) -> int:
     """Fill ``out``, leave ``states`` as they end; the number of words read, -1 where there were too few."""
-    symbol_at, starts, wide = np.empty(1 << bits, np.uint8), np.empty(256, np.uint32), np.empty(256, np.uint32)
+    symbol_at, starts, wide = np.empty(1 << bits, np.uint8), np.empty(256, np.uint64), np.empty(256, np.uint64)
     at = 0
     for table in range(len(frequencies)):
         slot = 0
@@ -176,13 +181,13 @@ def _decode_segment(
     words: Any, at: int, states: Any, bits: int, symbol_at: Any, wide: Any, starts: Any, out: Any
 ) -> int:
     """The bytes of one table. No branch on whether a word is due, which cannot be foretold."""
-    k, mask, low, word = np.uint32(bits), np.uint32((1 << bits) - 1), np.uint32(_LOW), np.uint32(16)
+    k, mask, low, word = np.uint64(bits), np.uint64((1 << bits) - 1), np.uint64(_LOW), np.uint64(32)
     x, n_words = states.copy(), len(words) - _LANES
     for first in range(0, len(out), _LANES):
         if at > n_words:
             return -1
         for lane in range(_LANES):
-            state, next_word = x[lane], np.uint32(words[at])
+            state, next_word = x[lane], np.uint64(words[at])
             s = symbol_at[state & mask]
             out[first + lane] = s
             state = wide[s] * (state >> k) + (state & mask) - starts[s]
