@@ -62,14 +62,15 @@ class IntegerGrid:
     @staticmethod
     def joined(grids: Sequence[IntegerGrid]) -> IntegerGrid:
         """The grids of neighbouring groups, side by side along the last axis."""
-        first, scales = grids[0], np.concatenate([grid.scales for grid in grids], axis=1)
-        mins, zeros = [grid.mins for grid in grids], [grid.zeros for grid in grids]
+        scales = np.concatenate([grid.scales for grid in grids], axis=1)
+        mins = [grid.mins for grid in grids if grid.mins is not None]
+        zeros = [grid.zeros for grid in grids if grid.zeros is not None]
         return IntegerGrid(
-            first.bits,
-            first.rule,
+            grids[0].bits,
+            grids[0].rule,
             scales,
-            np.concatenate([m for m in mins if m is not None], axis=1) if first.mins is not None else None,
-            np.concatenate([z for z in zeros if z is not None], axis=1) if first.zeros is not None else None,
+            np.concatenate(mins, axis=1) if mins else None,
+            np.concatenate(zeros, axis=1) if zeros else None,
         )
 
     def codes(self, groups: FloatArray) -> ByteArray:
