@@ -69,7 +69,8 @@ class InputScaled(Quantizer):
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
         """The weights ``(n_out, n_in)`` that multiply inputs as they are: the inner layout's, divided by ``s``."""
-        values: FloatArray = self.inner.dequantize(_inner(streams), shape) / streams["input_scales"]
+        scales: FloatArray = streams["input_scales"]
+        values = self.inner.dequantize(_inner(streams), shape) / scales
         return values
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:

@@ -29,6 +29,9 @@ RULES = ("sym", "affine", "zero")
 #: Weights coded at a time: 256 KiB of float32.
 _RUN_WEIGHTS = 1 << 16
 
+#: Up to this length, transposing a run of groups first is the faster way to their extremes.
+_SHORT_GROUP = 64
+
 Column = npt.NDArray[Any]  # one value a group, (a, b)
 Run = tuple[slice, slice]  # of groups, of weights within groups
 
@@ -59,14 +62,15 @@ class IntegerGrid:
     @staticmethod
     def joined(grids: Sequence[IntegerGrid]) -> IntegerGrid:
         """The grids of neighbouring groups, side by side along the last axis."""
-        first, scales = grids[0], np.concatenate([grid.scales for grid in grids], axis=1)
-        mins, zeros = [grid.mins for grid in grids], [grid.zeros for grid in grids]
+        scales = np.concatenate([grid.scales for grid in grids], axis=1)
+        mins = [grid.mins for grid in grids if grid.mins is not None]
+        zeros = [grid.zeros for grid in grids if grid.zeros is not None]
         return IntegerGrid(
-            first.bits,
-            first.rule,
+            grids[0].bits,
+            grids[0].rule,
             scales,
-            np.concatenate([m for m in mins if m is not None], axis=1) if first.mins is not None else None,
-            np.concatenate([z for z in zeros if z is not None], axis=1) if first.zeros is not None else None,
+            np.concatenate(mins, axis=1) if mins else None,
+            np.concatenate(zeros, axis=1) if zeros else None,
         )
 
     def codes(self, groups: FloatArray) -> ByteArray:
@@ -134,10 +138,17 @@ class IntegerGrid:
 def extremes(groups: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The least and the greatest weight of each of ``groups (a, m, b)``, ``(a, b)``."""
     a, m, b = groups.shape
-    if b > 1:
+    if b > 1 or a == 1:
         return groups.min(axis=1), groups.max(axis=1)
-    flat, starts = groups.reshape(-1), np.arange(0, a * m, m)  # reduceat: twice as fast for short groups
-    return np.minimum.reduceat(flat, starts)[:, None], np.maximum.reduceat(flat, starts)[:, None]
+    if m > _SHORT_GROUP:
+        flat, starts = groups.reshape(-1), np.arange(0, a * m, m)
+        return np.minimum.reduceat(flat, starts)[:, None], np.maximum.reduceat(flat, starts)[:, None]
+    low, high = np.empty((a, 1), np.float32), np.empty((a, 1), np.float32)
+    for run in _runs(groups.shape):  # many groups side by side rather than one after the other
+        beside = np.ascontiguousarray(groups[run][:, :, 0].T)
+        beside.min(axis=0, out=low[run[0], 0])
+        beside.max(axis=0, out=high[run[0], 0])
+    return low, high
 
 
 def _divisor(scales: Column) -> FloatArray:

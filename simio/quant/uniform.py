@@ -2,7 +2,7 @@
 
 A channel is an output channel (a row; the default) or, with ``input``, an input channel (a column): groups of inputs
 isolate the outliers of input channels (AdaDim, arXiv 2309.15531). The rules ``sym``, ``affine`` and ``zero`` are those
-of :mod:`simio.quant.integer_grid`. A clip factor narrows every range before it makes a scale, ``search`` finds the
+of :mod:`simio.quant.integer_grid`. A clip factor narrows every range before it makes a scale; ``search`` finds the
 factor (:mod:`simio.quant.clip_search`).
 
 The scales and minima of groups are FP16, those of channels and tensors FP32.
@@ -59,7 +59,7 @@ class Uniform(Quantizer):
             raise UsageError(f"{what}: '{self.rule}' is not a rule (sym, affine, zero)", _HINT)
         if self.axis not in ("output", "input") or (self.axis == "input" and self.group == "tensor"):
             raise UsageError(f"{what}: a {self.group} has no axis '{self.axis}'", _HINT)
-        if self.clip != "search" and not (isinstance(self.clip, float) and 0 < self.clip <= 1):
+        if self.clip != "search" and not (isinstance(self.clip, float | int) and 0 < self.clip <= 1):
             raise UsageError(f"{what}: '{self.clip}' is not a part of the range in (0, 1]", _HINT)
 
     @property

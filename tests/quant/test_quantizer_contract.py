@@ -8,7 +8,7 @@ import pytest
 from simio.errors import UsageError
 from simio.quant import ggml
 from simio.quant.fp8 import f8_e4m3, f8_e5m2
-from simio.quant.uniform import int2, int3, int4, int8
+from simio.quant.uniform import int2, int3, int4, int5, int6, int8
 from simio.testing import check_quantizer
 
 #: (factory, options, relative RMSE on Gaussian weights allowed). Errors of ggml types as quantized by ggml-quants.c.
@@ -39,6 +39,11 @@ CASES = {
     "int4:group128": (int4, "group128", 0.125),
     "int4:group128:affine": (int4, "group128:affine", 0.11),
     "int4:group128:zero": (int4, "group128:zero", 0.11),
+    "int4:group128:search": (int4, "group128:search", 0.113),
+    "int4:group32:input": (int4, "group32:input", 0.104),
+    "int8:input": (int8, "input", 0.0065),
+    "int6:group64": (int6, "group64", 0.026),
+    "int5:channel": (int5, "channel", 0.066),
     "int3:group64:affine": (int3, "group64:affine", 0.22),
     "int2:group32:affine": (int2, "group32:affine", 0.44),
 }
