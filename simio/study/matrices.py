@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import xxhash
@@ -34,6 +35,8 @@ _READ_BYTES = 16 * MIB
 _PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}
 #: ``Conv1D`` of the transformers library keeps its matrices as (n_in, n_out).
 _CONV1D = re.compile(r"\.(?:c_attn|c_proj|c_fc)\.weight$")
+#: Tables that are computed, saved beside the weights: rotations, positions, causal masks.
+_BUFFER = re.compile(r"freqs?_cis|inv_freq|rope_freqs|position_ids|masked_bias|attn\.bias$|attention\.bias$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,8 @@ def _matrix(tensor: Tensor, model: Model) -> WeightMatrix:
     """``tensor`` as a matrix; raises ``UsageError`` with the reason where it is none."""
     if len(tensor.shape) not in (2, 3):
         raise UsageError(f"no matrix: {len(tensor.shape)} dimension{'s' * (len(tensor.shape) != 1)}")
+    if tensor.role == "other" and _BUFFER.search(tensor.name):
+        raise UsageError("a computed table, no weights")
     if not tensor.n_weights:
         raise UsageError("no weights")
     stored = matrix_of(tensor)
@@ -148,5 +153,8 @@ def _matrix(tensor: Tensor, model: Model) -> WeightMatrix:
         expander(stored.dtype)
     if stored.dtype == "I8" and stored.scales is None:
         raise UsageError("integers without a scale")
+    n_scales = prod(stored.scales.shape) if stored.scales else 1
+    if n_scales > 1 and n_scales % (stored.n_rows * stored.n_stacked):
+        raise UsageError("scales of blocks of rows")
     is_gpt2 = model.architecture.family == "gpt2" and model.format == "safetensors"
     return WeightMatrix(tensor, stored, is_gpt2 and bool(_CONV1D.search(tensor.name)) and stored.scales is None)
