@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,7 +122,7 @@ def _write(found: Compressibility, outputs: list[Path]) -> None:
 def _print(found: Compressibility) -> None:
     from rich.console import Console
 
-    console = Console(highlight=False, soft_wrap=True, width=200)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
     console.print(f"{found.model}: raw ÷ stored bytes of every layout and codec, chunks of "
                   f"{format_bytes(found.chunk_bytes)}")  # fmt: skip
     if found.rows:

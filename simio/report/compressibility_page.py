@@ -1,4 +1,4 @@
-"""The compressibility study as a page: uniform information, ratio by layer and role, codec against bound, break-even."""
+"""The compressibility study as a page: uniform information, ratio by layer and role, bounds, break-even."""
 
 from __future__ import annotations
 
@@ -196,10 +196,8 @@ def _worth(rows: Sequence[CompressibilityRow]) -> list[str]:
         for place in range(len(devices)):
             row = max((row for row in rows if row.quant == quant), key=lambda row: row.break_even[place].gain)
             worth = row.break_even[place]
-            with_codec = (
-                f"<br><span class='note'>{escape(row.codec)}</span>" if worth.verdict.startswith("pays") else ""
-            )
-            line.append(f"{escape(worth.verdict)}{with_codec}")
+            codec = f"<br><span class='note'>{escape(row.codec)}</span>" if worth.verdict.startswith("pays") else ""
+            line.append(escape(worth.verdict) + codec)
         cells.append(line)
     storage = {worth.device: worth.storage_bytes_per_s for row in rows for worth in row.break_even}
     read = "; ".join(f"{escape(name)} reads {format_bytes(rate)}/s" for name, rate in storage.items())

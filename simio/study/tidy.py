@@ -15,7 +15,7 @@ _HINT = "pip install 'simio[report]'"
 
 
 def tidy(found: Compressibility) -> pd.DataFrame:
-    """Columns: model, quant, codec, the keys of a row's ``tensors`` without streams, and the row's rate, kl, perplexity.
+    """Columns: model, quant, codec, what a row's ``tensors`` have but streams, and the row's rate, kl and perplexity.
 
     Raises ``MissingPackageError`` where pandas is not installed.
     """
