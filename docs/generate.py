@@ -20,6 +20,8 @@ COMMANDS = (
     "generate",
     "validate",
     "calibrate",
+    "study",
+    "study compressibility",
     "models",
     "devices",
     "devices list",

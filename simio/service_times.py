@@ -268,20 +268,32 @@ def _value(quantity: Quantity | None, otherwise: float) -> float:
 
 
 def _decompress_rate(device: Device, codec: str, plan: Plan, share: float) -> float:
-    """Rate of one worker: the codec's anchor on the fastest core × the mean speed of the workers' cores (D2).
+    """Rate of one worker of ``plan`` (D2); ``share`` is what each gets of its core."""
+    if base_codec(codec) == "raw":
+        return 1.0  # never divides anything: raw chunks have no decompress_bytes
+    return worker_rate(device, codec, plan.n_threads, plan.n_workers) * share
 
-    Workers take the cores that compute leaves first, then share the compute cores; ``share`` is what each then gets.
+
+def worker_rate(device: Device, codec: str, n_threads: int, n_workers: int) -> float:
+    """Rate of one worker: the codec's anchor on the fastest core × the mean speed of the workers' cores (D2). [bytes/s]
+
+    Workers take the cores that compute leaves first, then share the compute cores. Raises ``DeviceFileError`` where the
+    device file has no rate of the codec.
     """
     base = base_codec(codec)
-    if base == "raw":
-        return 1.0  # never divides anything: raw chunks have no decompress_bytes
     if base not in device.cpu.decompress:
         raise DeviceFileError(
             f"{device.id}: cpu.decompress.{base} is missing", f"add the rate of {base} on one core to the device file"
         )
     speeds = _core_speeds(device.cpu)
-    spare_first = (speeds[plan.n_threads :] + speeds[: plan.n_threads])[: plan.n_workers]
-    return device.cpu.decompress[base].value * sum(spare_first) / len(spare_first) * share
+    spare_first = (speeds[n_threads:] + speeds[:n_threads])[:n_workers]
+    return device.cpu.decompress[base].value * sum(spare_first) / len(spare_first)
+
+
+def default_workers(cpu: Cpu, n_threads: int) -> int:
+    """Decompression workers where nobody says how many: the cores that compute leaves, half of all at least."""
+    cores = n_cores(cpu)
+    return max(1, cores - n_threads, cores // 2)
 
 
 def base_codec(codec: str) -> str:

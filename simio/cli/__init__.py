@@ -9,7 +9,7 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, validate
+from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, study, validate
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app.command("run")(run.run)
 app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
+app.add_typer(study.app, name="study")
 app.add_typer(devices.app, name="devices")
 
 

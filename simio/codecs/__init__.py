@@ -13,7 +13,7 @@ from simio import registry
 from simio.codecs.base import Codec
 from simio.errors import UsageError
 
-__all__ = ["Codec", "names", "parse"]
+__all__ = ["Codec", "is_filter", "names", "parse"]
 
 _PLAIN = re.compile(r"([A-Za-z0-9_.-]+?)(?::(.*))?")
 _FILTER = re.compile(r"([A-Za-z0-9_.-]+)\((.*)\)")
@@ -24,6 +24,11 @@ _HINT = "write for example zstd:1, lz4:1, raw or byteplane(zstd:1)"
 def names() -> list[str]:
     """The registered codecs and filters, sorted; imports none of them."""
     return registry.names("codecs")
+
+
+def is_filter(name: str) -> bool:
+    """Whether the registered ``name`` is a filter, which takes a codec in parentheses; imports it."""
+    return "inner" in _load(name)[1]
 
 
 def parse(text: str) -> Codec:

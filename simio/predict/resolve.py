@@ -20,7 +20,7 @@ from simio.records.device import Device
 from simio.records.model import Model
 from simio.records.routing import RoutingTrace
 from simio.records.scenario import MMAP_ONLY, MOE_ONLY, NOT_MMAP, STREAM_ONLY, Scenario
-from simio.service_times import n_cores
+from simio.service_times import default_workers, n_cores
 from simio.units import MIB
 
 Progress = Callable[[int, int], None]
@@ -62,7 +62,6 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
     _check(scenario, device, layout)
     trace = None if scenario.routing is None else _trace_of(scenario.routing, layout)
-    cores = n_cores(device.cpu)
     n_threads = scenario.n_threads or device.cpu.default_threads
     chosen = replace(
         scenario,
@@ -70,7 +69,7 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
         chunk_bytes=profile.chunk_bytes,
         ram_bytes=scenario.ram_bytes or _usable_bytes(scenario, device),
         n_threads=n_threads,
-        n_workers=scenario.n_workers or max(1, cores - n_threads, cores // 2),
+        n_workers=scenario.n_workers or default_workers(device.cpu, n_threads),
         queue_depth=scenario.queue_depth or device.storage.best_queue_depth,
         top_k=(scenario.top_k or architecture.n_experts_used) if layout.n_experts else None,
     )

@@ -1,10 +1,10 @@
-"""What is already known about chunks by their content: an append-only file, one line a chunk.
+"""What is already known, by content: append-only files of lines, each with a checksum.
 
-Line: ``<xxh3-128 of the raw bytes> <raw bytes> <stored bytes> <entropy, bits/byte> <crc32 of the line so far>``.
+Every write appends whole lines in a single call, so several processes can share the file. A line that a crash cut off,
+or that is damaged, fails its checksum and is skipped: what it said is found out again.
 
-One file per codec and library version. Every write appends whole lines in a single call, so several processes can
-share the file. A line that a crash cut off, or that is damaged, fails its checksum and is skipped: that chunk is
-compressed again.
+``ChunkJournal`` keeps a line a chunk, one file per codec and library version:
+``<xxh3-128 of the raw bytes> <raw bytes> <stored bytes> <entropy, bits/byte> <crc32 of the line so far>``.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -21,7 +22,7 @@ import xxhash
 from simio.codecs.base import Buffer
 from simio.errors import WriteError
 
-_FACTS = re.compile(rb"([0-9a-f]{32}) (\d{1,12}) (\d{1,12}) (\d\.\d{1,9})")
+_FACTS = re.compile(r"([0-9a-f]{32}) (\d{1,12}) (\d{1,12}) (\d\.\d{1,9})")
 _HINT = "free some space, set SIMIO_CACHE to another folder, or profile without the cache"
 
 
@@ -39,33 +40,30 @@ def chunk_key(raw: Buffer, dtype: str) -> str:
     return xxhash.xxh3_128_hexdigest(raw, seed=zlib.crc32(dtype.encode()))
 
 
-class ChunkJournal:
-    """Facts by chunk key, backed by one file. ``add`` may be called from any thread; ``flush`` from one."""
+class Lines:
+    """An append-only file of lines of text. ``add`` may be called from any thread; ``flush`` from one."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known = _read(path)
         self._pending: list[str] = []
         self._file: int | None = None
 
-    def __enter__(self) -> ChunkJournal:
-        return self
+    def read(self) -> Iterator[str]:
+        """The lines that are whole, in order; raises ``WriteError`` when the file cannot be read."""
+        try:
+            lines = self._path.read_bytes().split(b"\n")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise WriteError(f"cannot read the profiling cache {self._path}: {error.strerror}", _HINT) from error
+        for line in lines:
+            text, _, checksum = line.rpartition(b" ")
+            if text and checksum == b"%08x" % zlib.crc32(text):
+                yield text.decode(errors="replace")
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-    def __len__(self) -> int:
-        return len(self._known)
-
-    def find(self, key: str, raw_bytes: int) -> ChunkFacts | None:
-        """The facts of the chunk with this key, if known."""
-        facts = self._known.get(key)
-        return facts if facts is not None and facts.raw_bytes == raw_bytes else None
-
-    def add(self, key: str, facts: ChunkFacts) -> None:
-        """Remember a chunk; written at the next ``flush``."""
-        self._known[key] = facts
-        self._pending.append(_line(key, facts))
+    def add(self, text: str) -> None:
+        """Remember a line; written at the next ``flush``."""
+        self._pending.append(f"{text} {zlib.crc32(text.encode()):08x}")
 
     def flush(self) -> None:
         """Append what was added; raises ``WriteError`` when the cache cannot be written."""
@@ -91,22 +89,39 @@ class ChunkJournal:
                 self._file = None
 
 
-def _line(key: str, facts: ChunkFacts) -> str:
-    text = f"{key} {facts.raw_bytes} {facts.stored_bytes} {facts.entropy:.5f}"
-    return f"{text} {zlib.crc32(text.encode()):08x}"
+class ChunkJournal:
+    """Facts by chunk key, backed by one file. ``add`` may be called from any thread; ``flush`` from one."""
 
+    def __init__(self, path: Path) -> None:
+        self._lines = Lines(path)
+        self._known: dict[str, ChunkFacts] = {}
+        for line in self._lines.read():
+            if match := _FACTS.fullmatch(line):
+                self._known[match[1]] = ChunkFacts(int(match[2]), int(match[3]), float(match[4]))
 
-def _read(path: Path) -> dict[str, ChunkFacts]:
-    try:
-        lines = path.read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        raise WriteError(f"cannot read the profiling cache {path}: {error.strerror}", _HINT) from error
-    known: dict[str, ChunkFacts] = {}
-    for line in lines:
-        text, _, checksum = line.rpartition(b" ")
-        match = _FACTS.fullmatch(text)
-        if match and checksum == b"%08x" % zlib.crc32(text):
-            known[match[1].decode()] = ChunkFacts(int(match[2]), int(match[3]), float(match[4]))
-    return known
+    def __enter__(self) -> ChunkJournal:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def find(self, key: str, raw_bytes: int) -> ChunkFacts | None:
+        """The facts of the chunk with this key, if known."""
+        facts = self._known.get(key)
+        return facts if facts is not None and facts.raw_bytes == raw_bytes else None
+
+    def add(self, key: str, facts: ChunkFacts) -> None:
+        """Remember a chunk; written at the next ``flush``."""
+        self._known[key] = facts
+        self._lines.add(f"{key} {facts.raw_bytes} {facts.stored_bytes} {facts.entropy:.5f}")
+
+    def flush(self) -> None:
+        """Append what was added; raises ``WriteError`` when the cache cannot be written."""
+        self._lines.flush()
+
+    def close(self) -> None:
+        """Flush and close the file."""
+        self._lines.close()

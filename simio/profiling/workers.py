@@ -39,11 +39,16 @@ class _Turns:
 
 
 def for_each(
-    items: Sequence[int], job: Callable[[int], int], n_workers: int, tick: Callable[[int], None] | None = None
+    items: Sequence[int],
+    job: Callable[[int], int],
+    n_workers: int,
+    tick: Callable[[int], None] | None = None,
+    stopping: threading.Event | None = None,
 ) -> None:
     """Call ``job`` on each item; ``tick(sum of what jobs returned)`` about ten times a second and at the end.
 
-    Raises the first error of a job, after the other workers have stopped.
+    Raises the first error of a job, after the other workers have stopped. ``stopping`` is set then, and on Ctrl-C, so
+    that a long job can end early.
     """
     turns = _Turns(items)
     with ThreadPoolExecutor(n_workers, thread_name_prefix="simio-profile") as pool:
@@ -57,6 +62,8 @@ def for_each(
                     tick(turns.done)
         finally:
             turns.stop()
+            if stopping is not None:
+                stopping.set()
             wait(running)
 
 

@@ -1,0 +1,299 @@
+"""Every layout × codec over a model's real weights: stored bytes, their bound, the rate they come back at, their worth.
+
+The question of "On the Compressibility of Quantized Large Language Models" (arXiv 2403.01384). A first pass reads every
+matrix once: digest and range. Then one job a matrix and layout, on threads; each result goes to the journal, keyed by
+content. Rates are measured last, alone. Nothing else depends on the machine or the number of workers.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from math import isfinite
+
+from simio.codecs.base import Codec
+from simio.errors import UsageError
+from simio.formats.weights import WeightsReader
+from simio.profiling.chunking import WeightsSource, check_chunk_bytes
+from simio.profiling.host import cpu_name, host_facts, n_usable_cpus
+from simio.profiling.memory import keep_freed_memory
+from simio.profiling.workers import for_each
+from simio.quant.contract import Quantizer
+from simio.records.compressibility import (
+    Compressibility,
+    CompressibilityRow,
+    Decompression,
+    KeptTensor,
+    Sizes,
+    SkippedLayout,
+    StreamSize,
+    TensorCompressibility,
+)
+from simio.records.device import Device
+from simio.records.model import Model
+from simio.study import rates
+from simio.study.break_even import break_even
+from simio.study.journal import StudyJournal, codec_id, fingerprint, key_of
+from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix, matrices
+from simio.study.quantizing import Stopped, Surveyed, compress_matrix, set_up
+from simio.study.seams import Calibration, LayoutQuality, QualityOf
+from simio.study.tally import Outcome
+from simio.units import MIB
+
+#: Called with (bytes done, bytes in all) of weights as FP16, each counted once a layout.
+Progress = Callable[[int, int], None]
+
+#: More threads than this would take more than 2 GB.
+MOST_WORKERS = 4
+
+NEEDS_ACTIVATIONS = "needs its inputs on a calibration text"
+
+
+@dataclass(frozen=True, slots=True)
+class _Study:
+    """What is asked for."""
+
+    quantizers: list[Quantizer]
+    codecs: list[Codec]
+    chunk_bytes: int
+    n_workers: int
+    calibration: Calibration | None
+    source: WeightsSource
+    journal: StudyJournal | None
+    references: rates.References
+
+
+def study(
+    model: Model,
+    quantizers: Sequence[Quantizer],
+    codecs: Sequence[Codec],
+    *,
+    devices: Sequence[Device] = (),
+    chunk_bytes: int = MIB,
+    n_workers: int | None = None,
+    progress: Progress | None = None,
+    journal: StudyJournal | None = None,
+    calibration: Calibration | None = None,
+    quality: QualityOf | None = None,
+) -> Compressibility:
+    """Study every matrix of ``model`` under every layout and codec; break-even on ``devices``.
+
+    With ``journal``, what is known is not computed again; interrupted, it keeps what is done. Layouts that need
+    activations are skipped without ``calibration``.
+
+    Raises ``UsageError`` for a preset, a container, a model without matrices or an option out of range,
+    ``ModelFileError`` when weights cannot be read, ``WriteError`` when the journal cannot be written.
+    """
+    check_chunk_bytes(chunk_bytes)
+    if n_workers is not None and n_workers < 1:
+        raise UsageError(f"cannot work with {n_workers} workers", "leave it out to use every core")
+    found, kept = matrices(model)
+    if not found:
+        why = f"{kept[0].tensor}: {kept[0].reason}" if kept else "the file has no tensors"
+        raise UsageError(f"{model.name} has no matrix that can be quantized ({why})", "give the unquantized model")
+    able = [q for q in quantizers if calibration is not None or not q.needs_activations]
+    skipped = [SkippedLayout(q.name, NEEDS_ACTIVATIONS) for q in quantizers if q not in able]
+    keep_freed_memory()
+    with WeightsReader(model) as source, journal or nullcontext():
+        workers = n_workers or min(n_usable_cpus(), MOST_WORKERS)
+        asked = _Study(able, list(codecs), chunk_bytes, workers, calibration, source, journal, rates.References({}))
+        meter = _Meter(2 * sum(m.n_weights for m in found) * (1 + len(able)), progress)
+        surveyed = _survey(asked, found, meter)
+        finite = [s for s in surveyed if isfinite(s.summary.mean_square)]
+        kept += [_kept(s, "the weights hold NaN or infinity") for s in surveyed if s not in finite]
+        meter.total = meter.done + 2 * sum(s.matrix.n_weights for s in finite) * len(able)
+        outcomes = _compress(asked, finite, meter)
+        measured = {q.name: _rates(asked, q, finite) for q in able}
+    qualities = quality(able) if quality else {}
+    rows: list[CompressibilityRow] = []
+    for q in able:
+        layout = _Layout(q, finite, outcomes[q.name], kept, qualities.get(q.name))
+        if any(isinstance(outcome, Outcome) for outcome in layout.outcomes.values()):
+            rows += [layout.row(codec, measured[q.name][codec.name], devices) for codec in codecs]
+        else:
+            skipped.append(SkippedLayout(q.name, f"it takes no tensor: {layout.all_kept()[-1].reason}"))
+    host = host_facts(", ".join(dict.fromkeys(codec.library_version for codec in codecs)))
+    return Compressibility(model.name, model.digest, chunk_bytes, host, tuple(rows), tuple(skipped))
+
+
+class _Meter:
+    """Counts weights from any thread, reports from the main one, and ends jobs that were told to stop."""
+
+    def __init__(self, total: int, progress: Progress | None) -> None:
+        self.total = total
+        self.done = 0
+        self.stopping = threading.Event()
+        self._progress = progress
+        self._lock = threading.Lock()
+
+    def add(self, n_weights: int) -> None:
+        """Weights that are done; raises ``Stopped`` when the study ends early."""
+        with self._lock:
+            self.done += 2 * n_weights
+        if self.stopping.is_set():
+            raise Stopped
+
+    def report(self, journal: StudyJournal | None) -> Callable[[int], None]:
+        """The tick of ``for_each``."""
+
+        def tick(_: int) -> None:
+            if journal is not None:
+                journal.flush()
+            if self._progress is not None:
+                self._progress(self.done, self.total)
+
+        return tick
+
+
+def _for_each(asked: _Study, n: int, job: Callable[[int], None], meter: _Meter) -> None:
+    def run(index: int) -> int:
+        try:
+            job(index)
+        except Stopped:
+            return 0
+        return 1
+
+    for_each(range(n), run, asked.n_workers, meter.report(asked.journal), meter.stopping)
+    meter.stopping.clear()
+
+
+def _survey(asked: _Study, found: Sequence[WeightMatrix], meter: _Meter) -> list[Surveyed]:
+    """Digest and summary of every matrix, in order; large ones are read first."""
+    order = sorted(range(len(found)), key=lambda i: -found[i].n_weights)
+    surveyed: dict[int, Surveyed] = {}
+
+    def survey(index: int) -> None:
+        matrix = found[order[index]]
+        digest = matrix.digest(asked.source)
+        key = key_of("summary", digest, RUN_WEIGHTS)
+        summary = asked.journal.find_summary(key) if asked.journal else None
+        if summary is None:
+            summary = matrix.summary(asked.source)
+            if asked.journal:
+                asked.journal.add_summary(key, summary)
+        surveyed[order[index]] = Surveyed(matrix, digest, summary)
+        meter.add(matrix.n_weights)
+
+    _for_each(asked, len(order), survey, meter)
+    return [surveyed[i] for i in range(len(found))]
+
+
+#: By layout, then by place among the matrices: what was found, or why the matrix is kept as it is.
+_Outcomes = dict[str, dict[int, Outcome | str]]
+
+
+def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> _Outcomes:
+    """Every matrix under every layout; large matrices first, so that workers end together."""
+    order = sorted(range(len(found)), key=lambda i: -found[i].matrix.n_weights)
+    jobs = [(i, q) for i in order for q in asked.quantizers]
+    prints = {q.name: fingerprint(q) for q in asked.quantizers}
+    outcomes: _Outcomes = {q.name: {} for q in asked.quantizers}
+
+    def compress(index: int) -> None:
+        place, quantizer = jobs[index]
+        outcomes[quantizer.name][place] = _outcome(asked, found[place], quantizer, prints[quantizer.name], meter)
+
+    _for_each(asked, len(jobs), compress, meter)
+    return outcomes
+
+
+def _outcome(asked: _Study, surveyed: Surveyed, quantizer: Quantizer, print_: str, meter: _Meter) -> Outcome | str:
+    calibration = asked.calibration.digest if asked.calibration and quantizer.needs_activations else ""
+    sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
+    key = key_of("outcome", surveyed.digest, print_, sizes, calibration)
+    known, missing = asked.journal.find_outcome(key, asked.codecs) if asked.journal else (None, asked.codecs)
+    if known is not None and not missing:
+        meter.add(surveyed.matrix.n_weights)
+        return known
+    seen = 0
+
+    def done(n_weights: int) -> None:
+        nonlocal seen
+        seen += n_weights
+        meter.add(n_weights)
+
+    try:
+        ready = set_up(quantizer, surveyed, asked.calibration)
+        outcome = compress_matrix(surveyed, ready, missing, asked.chunk_bytes, asked.source, done)
+    except UsageError as error:
+        meter.add(surveyed.matrix.n_weights - seen)
+        return error.message
+    if asked.journal:
+        asked.journal.add_outcome(key, outcome, missing)
+    return outcome if known is None else replace(outcome, facts={**known.facts, **outcome.facts})
+
+
+def _rates(asked: _Study, quantizer: Quantizer, found: Sequence[Surveyed]) -> Mapping[str, Decompression | None]:
+    """The decompression rates of one layout by codec; measured together where one is not known."""
+    sample = rates.sampled(found)
+    parts = ("rate", [s.digest for s in sample], fingerprint(quantizer), asked.chunk_bytes, cpu_name())
+    keys = {codec.name: key_of(*parts, codec_id(codec)) for codec in asked.codecs}
+    if asked.journal:
+        known = {name: asked.journal.find_rate(key) for name, key in keys.items()}
+        if all(is_known for is_known, _ in known.values()):
+            return {name: rate for name, (_, rate) in known.items()}
+    measured = rates.measure(
+        quantizer, asked.codecs, sample, asked.chunk_bytes, asked.source, asked.calibration, asked.references
+    )
+    if asked.journal:
+        for name, rate in measured.items():
+            asked.journal.add_rate(keys[name], rate)
+        asked.journal.flush()
+    return measured
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What was found about one layout: ``outcomes`` by place among the matrices ``found``."""
+
+    quantizer: Quantizer
+    found: Sequence[Surveyed]
+    outcomes: Mapping[int, Outcome | str]
+    kept: Sequence[KeptTensor]
+    quality: LayoutQuality | None
+
+    def row(self, codec: Codec, decompression: Decompression | None, devices: Sequence[Device]) -> CompressibilityRow:
+        """The row of this layout under ``codec``."""
+        tensors = tuple(self._tensors(codec))
+        return CompressibilityRow(
+            quant=self.quantizer.name,
+            codec=codec.name,
+            tensors=tensors,
+            kept=self.all_kept(),
+            decompression=decompression,
+            break_even=tuple(break_even(device, Sizes.of(tensors), decompression) for device in devices),
+            kl=self.quality.kl if self.quality else None,
+            perplexity=self.quality.perplexity if self.quality else None,
+        )
+
+    def all_kept(self) -> tuple[KeptTensor, ...]:
+        """What is no matrix, and the matrices that the layout refuses."""
+        refused = [_kept(self.found[i], why) for i, why in sorted(self.outcomes.items()) if isinstance(why, str)]
+        return (*self.kept, *refused)
+
+    def _tensors(self, codec: Codec) -> Iterator[TensorCompressibility]:
+        errors = {t.tensor: t for t in self.quality.tensors} if self.quality else {}
+        for place, surveyed in enumerate(self.found):
+            outcome, tensor = self.outcomes[place], surveyed.matrix.tensor
+            if isinstance(outcome, str):
+                continue
+            facts, error = outcome.facts[codec.name], errors.get(tensor.name)
+            yield TensorCompressibility(
+                tensor=tensor.name,
+                role=tensor.role,
+                layer=tensor.layer,
+                n_weights=surveyed.matrix.n_weights,
+                streams=tuple(StreamSize(key, n, facts[key].stored) for key, n in outcome.raw.items()),
+                entropy_bits=outcome.entropy_bits,
+                bound_bytes=sum(f.bound for f in facts.values()),
+                compressed_bytes=sum(f.compressed for f in facts.values()),
+                weight_mse=error.weight_error if error else None,
+                output_error=error.output_error if error else None,
+            )
+
+
+def _kept(surveyed: Surveyed, reason: str) -> KeptTensor:
+    tensor = surveyed.matrix.tensor
+    return KeptTensor(tensor.name, tensor.role, tensor.n_weights, reason)

@@ -1,0 +1,181 @@
+"""What a layout's streams become under some codecs, added up while they arrive in runs: sizes, bounds, entropies.
+
+Every stream is cut into chunks by itself, as a weights file would be packed, and a chunk that does not shrink is stored
+raw (``simio.codecs.chunk``). Beside it stand two order-0 entropies (``simio.codecs.entropy``), both over the histogram
+of a whole tensor: that of the codes per weight, and that of the bytes a codec sees, the bound of its ratio.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simio.codecs.base import Codec
+from simio.codecs.chunk import compress_chunk
+from simio.codecs.entropy import byte_counts, entropy_bits
+from simio.codecs.fields import LAYOUTS, columns
+from simio.quant.contract import Quantizer, Streams
+from simio.records.weight_types import WEIGHT_TYPES
+
+#: Fields of ggml blocks that are scales; the others hold codes.
+_SCALE_FIELDS = ("d", "dmin", "m", "e", "scales", "scales_h", "scales_l", "bsums")
+
+
+def stream_layout(quantizer: Quantizer, key: str, stream: NDArray[Any]) -> str:
+    """The weight type a codec is told of: ``Q4_K`` for the blocks of ``q4_k``, ``F16`` for a stream of halves …"""
+    if key == "data" and (name := quantizer.name.upper()) in WEIGHT_TYPES:
+        return name
+    kind = "F" if stream.dtype.kind == "f" else stream.dtype.kind.upper()
+    return f"{kind}{8 * stream.itemsize}"
+
+
+class Chunks:
+    """Cuts a stream that arrives in parts into chunks of whole blocks; equal for all ways of cutting the parts."""
+
+    def __init__(self, layout: str, chunk_bytes: int) -> None:
+        block_bytes = WEIGHT_TYPES[layout].block_bytes
+        self._step = max(1, chunk_bytes // block_bytes) * block_bytes
+        self._begun = bytearray()
+
+    def add(self, part: memoryview) -> Iterator[memoryview | bytes]:
+        """The chunks that ``part`` completes."""
+        start = 0
+        if self._begun:
+            start = min(len(part), self._step - len(self._begun))
+            self._begun += part[:start]
+            if len(self._begun) < self._step:
+                return
+            yield bytes(self._begun)
+            self._begun.clear()
+        whole = start + (len(part) - start) // self._step * self._step
+        for at in range(start, whole, self._step):
+            yield part[at : at + self._step]
+        self._begun += part[whole:]
+
+    def end(self) -> Iterator[bytes]:
+        """The last chunk, which is shorter, if there is one."""
+        if self._begun:
+            yield bytes(self._begun)
+            self._begun.clear()
+
+
+@dataclass(slots=True)
+class Facts:
+    """One stream under one codec. [bytes]"""
+
+    stored: int = 0
+    compressed: int = 0  # raw bytes of the chunks that shrank
+    bound: float = 0.0
+
+
+@dataclass(slots=True)
+class Outcome:
+    """A tensor under a layout: raw bytes by stream, facts by codec and stream, entropy of the codes per weight."""
+
+    raw: dict[str, int] = field(default_factory=dict)
+    facts: dict[str, dict[str, Facts]] = field(default_factory=dict)
+    entropy_bits: float = 0.0
+
+
+class Tally:
+    """Takes streams run by run, gives one ``Outcome``; memory does not grow with the tensor."""
+
+    def __init__(self, quantizer: Quantizer, codecs: Sequence[Codec], chunk_bytes: int) -> None:
+        self._quantizer = quantizer
+        self._codecs = codecs
+        self._chunk_bytes = chunk_bytes
+        self._chunks: dict[str, Chunks] = {}
+        self._set_up: dict[str, list[Codec]] = {}
+        self._facts: dict[str, dict[str, Facts]] = {codec.name: defaultdict(Facts) for codec in codecs}
+        self._bytes: dict[tuple[str, str], list[NDArray[Any]]] = {}
+        self._codes: dict[tuple[str, int], NDArray[Any]] = {}
+        self._raw: dict[str, int] = {}
+
+    def count_codes(self, streams: Streams, shape: tuple[int, int]) -> None:
+        """Add the codes of ``shape`` weights to the histograms; a 32-bit symbol counts as its two halves."""
+        for key, symbols in code_symbols(self._quantizer, streams, shape):
+            halves = symbols.view(np.uint16).reshape(-1, 2).T if symbols.itemsize == 4 else [symbols]
+            for place, values in enumerate(halves):
+                counts = np.bincount(values, minlength=1 << 8 * values.itemsize)
+                at = (key, place)
+                self._codes[at] = self._codes[at] + counts if at in self._codes else counts
+
+    def add(self, streams: Mapping[str, NDArray[Any]]) -> None:
+        """Compress what these streams complete."""
+        for key, stream in streams.items():
+            if key not in self._chunks:
+                layout = stream_layout(self._quantizer, key, stream)
+                self._chunks[key] = Chunks(layout, self._chunk_bytes)
+                self._set_up[key] = [codec.for_layout(layout) for codec in self._codecs]
+                self._raw[key] = 0
+            self._raw[key] += stream.nbytes
+            for chunk in self._chunks[key].add(stream.view(np.uint8).data):
+                self._compress(key, chunk)
+
+    def end(self, n_weights: int) -> Outcome:
+        """Everything, once all runs of a tensor of ``n_weights`` are in."""
+        for key, chunks in self._chunks.items():
+            for chunk in chunks.end():
+                self._compress(key, chunk)
+        for key, codecs in self._set_up.items():
+            for codec, set_up in zip(self._codecs, codecs, strict=True):
+                counted = self._bytes.get((key, _view(set_up)), [])
+                bits = sum(entropy_bits(counts) * float(counts.sum()) for counts in counted)
+                self._facts[codec.name][key].bound = bits / 8
+        code_bits = sum(entropy_bits(counts) * float(counts.sum()) for counts in self._codes.values())
+        facts = {name: dict(by_stream) for name, by_stream in self._facts.items()}
+        return Outcome(self._raw, facts, code_bits / max(1, n_weights))
+
+    def _compress(self, key: str, raw: memoryview | bytes) -> None:
+        seen: set[str] = set()
+        for codec, set_up in zip(self._codecs, self._set_up[key], strict=True):
+            stored = len(compress_chunk(set_up, raw))
+            facts = self._facts[codec.name][key]
+            facts.stored += stored
+            facts.compressed += len(raw) if stored < len(raw) else 0
+            if (view := _view(set_up)) not in seen:
+                seen.add(view)
+                self._count_bytes((key, view), set_up, raw)
+
+    def _count_bytes(self, at: tuple[str, str], codec: Codec, raw: memoryview | bytes) -> None:
+        counted = [byte_counts(stream) for stream in codec.streams(raw)]
+        before = self._bytes.get(at)
+        self._bytes[at] = counted if before is None else [a + b for a, b in zip(before, counted, strict=True)]
+
+
+def _view(codec: Codec) -> str:
+    """What tells apart how codecs see bytes: nothing for plain ones, else the filters of the name (or all of it)."""
+    if type(codec).streams is Codec.streams:
+        return ""
+    return codec.name.rpartition("(")[0] or codec.name
+
+
+def code_symbols(quantizer: Quantizer, streams: Streams, shape: tuple[int, int]) -> Iterator[tuple[str, NDArray[Any]]]:
+    """The codes of the weights, by name: the symbols ``codes`` where a layout has them.
+
+    The blocks of ggml give the bytes of each field but scales, floats of 16 or 32 bits their values, and layouts of
+    other streams (bit planes, signs, factors) the symbols of all of them.
+    """
+    layout = quantizer.name.upper()
+    if set(streams) == {"data"} and layout in WEIGHT_TYPES:
+        symbols = quantizer.symbols(streams, shape)
+        if "codes" in symbols:
+            yield "codes", symbols["codes"]
+        elif layout in LAYOUTS:
+            blocks = streams["data"].view(np.uint8).reshape(-1, WEIGHT_TYPES[layout].block_bytes)
+            names = (name for name, _, width in LAYOUTS[layout] for _ in range(width))
+            for i, (name, column) in enumerate(zip(names, columns(layout), strict=True)):
+                if name not in _SCALE_FIELDS:
+                    yield f"{name} {i}", blocks[:, column].reshape(-1)
+        else:
+            data = streams["data"].view(np.uint8)
+            yield "data", data.view(f"u{WEIGHT_TYPES[layout].block_bytes}")
+        return
+    symbols = quantizer.symbols(streams, shape)
+    chosen = ["codes"] if "codes" in symbols else list(symbols)
+    yield from ((key, symbols[key]) for key in chosen)
