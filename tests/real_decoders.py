@@ -1,8 +1,9 @@
 """Complete trained decoders out of ``../shared/models`` as the transformers library would save them.
 
 ``craftgpt`` (TinyChat, 5.09 M parameters): github.com/intgrah/craftgpt, whose emulator says how its bytes lie and what
-they mean. A GPT-2 with ReLU, without biases, its head a matrix of its own. It divides scores by the root of the model's
-width (240) instead of a head's (48); the queries here are scaled by √(48/240), which is the same function.
+they mean. A GPT-2 with ReLU, without biases, its head a matrix of its own. The emulator divides scores by the root of
+the model's width (240). Divided by that of a head's (48), as GPT-2 does and as here, what it writes makes more sense
+and English chat is likelier (perplexity 7.0 instead of 10.1), so it was presumably trained like that.
 
 ``bitllama-1m`` and ``-3m`` (TinyStories): github.com/HKUSTGZ-MICS-LYU/bitllama2.c. BitNet decoders: every norm in the
 layers is ``x / rms(x) / n``, two of them in front of the output projections. Their activations, which ``runbit.c``
@@ -15,6 +16,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +43,7 @@ def real_decoders(folder: Path) -> Iterator[tuple[str, Path]]:
 _CRAFT = MODELS / "craftgpt-5m-8bit" / "weights" / "weight_files"
 _WIDTH, _HEADS, _LAYERS, _FF = 240, 5, 6, 960
 #: How the characters of its vocabulary are numbered: letters from 0x20, the space before a word 0x3f.
-_LETTERS = {0x20 + i: chr(ord("a") + i) for i in range(26)} | {0x3F: " "}
+_LETTERS = {0x20 + i: chr(ord("a") + i) for i in range(26)} | {0x3F: " ", 0x11: "?", 0x12: ".", 0x13: ","}
 
 
 def write_craftgpt(folder: Path) -> None:
@@ -49,16 +51,16 @@ def write_craftgpt(folder: Path) -> None:
     arrays: Arrays = {
         "transformer.wte.weight": _fixed18(f"embedding/wte_{i}.bin" for i in range(1, 61)),
         "transformer.wpe.weight": _fixed18(f"embedding/wpe_{i}.bin" for i in (1, 2)),
-        "lm_head.weight": np.concatenate([_woven(f"unembedding/lm_head_{{}}.bin", 1 + 24 * i, 20) for i in (0, 1)]),
+        "lm_head.weight": np.concatenate([_woven("unembedding/lm_head_{}.bin", 1 + 24 * i, 20) for i in (0, 1)]),
     }
     for layer in range(_LAYERS):
         rows = _woven("attention/att_{}.bin", 1 + 24 * layer, 20).reshape(20, 48, _WIDTH)
         key, value, query = (rows[part:15:3].reshape(_WIDTH, _WIDTH) for part in range(3))
-        attention = np.concatenate([query * np.float32(np.sqrt(48 / 240)), key, value])
         h = f"transformer.h.{layer}."
         up = _woven("mlp/mlp_{}.bin", 1 + 48 * layer, 20)
         down = _woven("mlp/mlp_{}.bin", 25 + 48 * layer, 5, _FF)
-        arrays |= _conv1d(h + "attn.c_attn", attention) | _conv1d(h + "attn.c_proj", rows[15:].reshape(_WIDTH, _WIDTH))
+        arrays |= _conv1d(h + "attn.c_attn", np.concatenate([query, key, value]))
+        arrays |= _conv1d(h + "attn.c_proj", rows[15:].reshape(_WIDTH, _WIDTH))
         arrays |= _conv1d(h + "mlp.c_fc", up) | _conv1d(h + "mlp.c_proj", down)
         arrays |= _layer_norm(h + "ln_1", 2 * layer + 1) | _layer_norm(h + "ln_2", 2 * layer + 2)
     arrays |= _layer_norm("transformer.ln_f", 2 * _LAYERS + 1)
@@ -70,18 +72,22 @@ def write_craftgpt(folder: Path) -> None:
     _save(folder, arrays, config)
 
 
-def craftgpt_tokens(text: str) -> list[int]:
-    """Lower-case words as its emulator encodes them: the longest piece that fits, again and again."""
+def craftgpt_tokens(*said: str) -> list[int]:
+    """What the user and the assistant say in turn, lower-case: the longest piece that fits, again and again."""
     data = np.fromfile(_CRAFT / "tokens/chars.bin", np.uint8).reshape(-1, 3)[:, 0].tolist()
     starts = np.fromfile(_CRAFT / "tokens/indices.bin", np.uint8).reshape(-1, 3).astype(int) @ (1, 256, 65536)
     ids = {}
-    for token, (start, end) in enumerate(zip(starts[2:], starts[3:], strict=False), start=2):
-        ids["".join(_LETTERS.get(code, "\0") for code in data[start : end - 1])] = token
-    tokens, rest = [], " " + text
-    while rest:
-        piece = next(rest[:n] for n in range(len(rest), 0, -1) if rest[:n] in ids)
-        tokens.append(ids[piece])
-        rest = rest[len(piece) :]
+    for token, (start, end) in enumerate(pairwise(starts.tolist())):
+        if token >= 2 and end > start:  # tokens 0 and 1 stand before what the user and the assistant say
+            ids["".join(_LETTERS.get(code, "\0") for code in data[start : end - 1])] = token
+    tokens: list[int] = []
+    for turn, text in enumerate(said):
+        tokens.append(turn % 2)
+        rest = " " + text
+        while rest:
+            piece = next(rest[:n] for n in range(len(rest), 0, -1) if rest[:n] in ids)
+            tokens.append(ids[piece])
+            rest = rest[len(piece) :]
     return tokens
 
 

@@ -71,7 +71,7 @@ def sampled(it: Opened, n_tokens: int, length: int, seed: list[int]) -> Tokens:
     layers = [to_torch(it.weights.layer(number)) for number in range(shape.n_layers)]
     outer, pasts = to_torch(it.weights.outer()), [Past() for _ in layers]
     tokens = np.empty((n_texts, length), np.int64)
-    begin = (tokenizer_of(it.model, it.source).encode("") or [it.blueprint.begin])[-1]
+    begin = next(iter(tokenizer_of(it.model, it.source).encode("")), it.blueprint.begin)
     tokens[:, 0] = rng.integers(shape.vocab_size, size=n_texts) if begin is None else begin
     for position in range(length - 1):
         states = it.decoder.embed(outer, torch.from_numpy(tokens[:, position : position + 1]), position)

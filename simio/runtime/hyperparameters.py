@@ -93,8 +93,9 @@ class Hyperparameters:
 def hyperparameters(model: Model, source: Source, families: Mapping[str, str] = FAMILIES) -> Hyperparameters:
     """The hyper-parameters of ``model``, read from its header or its ``config.json``.
 
-    ``families`` are those the caller can compute, with the ``rope_style`` of their GGUF files. Raises ``UsageError`` for an architecture that cannot be run, naming it and those that can, and ``ModelFileError``
-    where something needed is not stated.
+    ``families`` are those the caller can compute, with the ``rope_style`` of their GGUF files. Raises ``UsageError``
+    for an architecture that cannot be run, naming it and those that can, and ``ModelFileError`` where something needed
+    is not stated.
     """
     family = model.architecture.family
     if family not in families:
@@ -106,7 +107,7 @@ def hyperparameters(model: Model, source: Source, families: Mapping[str, str] = 
         return _from_gguf(model, gguf_metadata(model, source), families[family])
     if model.format == "llama2c":
         return _checked(model, _of(model.architecture, 1e-5, 10000.0, "neighbours", 0))
-    return _from_config(model, source)
+    return _from_config(model, source, "none" if families[family] == "none" else "halves")
 
 
 def gguf_metadata(model: Model, source: Source, longest: int = 4096) -> dict[str, Any]:
@@ -163,7 +164,7 @@ def _from_gguf(model: Model, metadata: dict[str, Any], style: str) -> Hyperparam
     return _checked(model, found)
 
 
-def _from_config(model: Model, source: Source) -> Hyperparameters:
+def _from_config(model: Model, source: Source, style: str) -> Hyperparameters:
     try:
         config = json.loads(source.read_file("config.json"))
     except UnknownNameError as error:
@@ -175,7 +176,7 @@ def _from_config(model: Model, source: Source) -> Hyperparameters:
     default_eps = _NORM_EPS.get(model.architecture.family, 1e-6)
     found = _of(
         model.architecture, float(config.get("rms_norm_eps", config.get("layer_norm_epsilon", default_eps))),
-        float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0), "halves", 0,
+        float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0), style, 0,
         rope_scaling=_scaling(model, rope),
         normalize_experts=config.get("model_type") != "qwen3_moe" or bool(config.get("norm_topk_prob", False)),
     )  # fmt: skip
