@@ -50,9 +50,13 @@ def all_logits(model: Model, tokens: list[int]) -> np.ndarray:
 
 def run_logits(model: Model, tokens: list[int]) -> np.ndarray:
     """What `simio run` computes behind the last of ``tokens``."""
-    with WeightsReader(model) as reader, one_blas_thread():
-        with Decoder(model, hyperparameters(model, Files(model)), InRamWeights(model, reader)) as decoder:
-            return decoder.feed(tokens).copy()
+    shape = hyperparameters(model, Files(model))
+    with (
+        WeightsReader(model) as reader,
+        one_blas_thread(),
+        Decoder(model, shape, InRamWeights(model, reader)) as decoder,
+    ):
+        return decoder.feed(tokens).copy()
 
 
 def assert_close(got: np.ndarray, expected: np.ndarray, tolerance: float = 1e-4) -> None:
