@@ -12,16 +12,17 @@ from functools import lru_cache
 from simio.records.model import Model, Tensor
 
 #: What comes before the layers, in a layer and after them: the order of llama.cpp's graphs of Llama and Qwen.
-_BEFORE = ("token_embd", "rope_freqs")
+_BEFORE = ("token_embd", "position_embd", "rope_freqs")
 _IN_LAYER = (
-    "attn_norm", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_q_norm", "attn_k_norm", "attn_output", "ffn_norm",
-    "ffn_gate_inp", "ffn_gate", "ffn_up", "ffn_down", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps",
+    "attn_norm", "attn_q", "attn_k", "attn_v", "attn_qkv", "attn_q_norm", "attn_k_norm", "attn_sub_norm",
+    "attn_output", "ffn_norm", "ffn_gate_inp", "ffn_gate", "ffn_up", "ffn_sub_norm", "ffn_down", "ffn_gate_exps",
+    "ffn_up_exps", "ffn_down_exps",
 )  # fmt: skip
 _AFTER = ("output_norm", "output")
 _RANK = {use: rank for rank, use in enumerate((*_BEFORE, *_IN_LAYER, *_AFTER))}
 _BEHIND = 1 << 30  # a layer number behind all layers
 
-#: Module names of the ``transformers`` library (Llama, Mistral, Mixtral, Qwen) → use.
+#: Module names of the ``transformers`` library (Llama, Mistral, Mixtral, Qwen, BitNet, GPT-2) → use.
 _TRANSFORMERS = {
     "embed_tokens": "token_embd", "norm": "output_norm", "lm_head": "output",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -33,9 +34,15 @@ _TRANSFORMERS = {
     "mlp.experts.gate_proj": "ffn_gate", "mlp.experts.up_proj": "ffn_up", "mlp.experts.down_proj": "ffn_down",
     "block_sparse_moe.experts.w1": "ffn_gate", "block_sparse_moe.experts.w3": "ffn_up",
     "block_sparse_moe.experts.w2": "ffn_down",
+    "self_attn.attn_sub_norm": "attn_sub_norm", "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "wte": "token_embd", "wpe": "position_embd", "ln_1": "attn_norm", "ln_2": "ffn_norm", "ln_f": "output_norm",
+    "attn.c_attn": "attn_qkv", "attn.c_proj": "attn_output", "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down",
 }  # fmt: skip
 
-_HEAD = re.compile(r"^(?:blk\.\d+\.|(?:(?:language_)?model\.)*(?:layers\.\d+\.)?)")
+_HEAD = re.compile(
+    r"^(?:blk\.\d+\.|(?:transformer\.)?h\.\d+\.|transformer\.(?=w[tp]e\.|ln_f\.)"
+    r"|(?:(?:language_)?model\.)*(?:layers\.\d+\.)?)"
+)
 _EXPERT = re.compile(r"\.\d+(?=\.|$)")
 
 

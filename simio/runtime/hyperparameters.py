@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +24,8 @@ from simio.runtime.scratch import FloatArray
 
 #: ``Architecture.family`` → whether GGUF files of it rotate neighbours (``LLAMA_ROPE_TYPE_NORM``) or halves (``NEOX``).
 FAMILIES = {"llama": "neighbours", "qwen2": "halves", "qwen3": "halves", "qwen3moe": "halves"}
+#: ``rms_norm_eps`` or ``layer_norm_epsilon`` where ``config.json`` states none; 1e-6 for the other families.
+_NORM_EPS = {"gpt2": 1e-5, "bitnet": 1e-5}
 #: Families whose rotation the transformers library scales by default, or not at all.
 _SCALINGS = ("none", "linear", "llama3")
 
@@ -70,7 +73,7 @@ class Hyperparameters:
     context_length: int  # tokens; 0 where the model states none
     norm_eps: float
     rope_base: float
-    rope_style: str  # "neighbours" (2i, 2i+1) or "halves" (i, i + n_rotated/2)
+    rope_style: str  # "neighbours" (2i, 2i+1), "halves" (i, i + n_rotated/2) or "none" (learned positions)
     n_rotated: int
     rope_scaling: tuple[float, ...] = ()  # () none, (factor,) linear, (factor, low, high, context) as Llama 3
     n_experts: int = 0
@@ -87,23 +90,24 @@ class Hyperparameters:
         return frequencies.astype(np.float32)
 
 
-def hyperparameters(model: Model, source: Source) -> Hyperparameters:
+def hyperparameters(model: Model, source: Source, families: Mapping[str, str] = FAMILIES) -> Hyperparameters:
     """The hyper-parameters of ``model``, read from its header or its ``config.json``.
 
-    Raises ``UsageError`` for an architecture that cannot be run, naming it and those that can, and ``ModelFileError``
-    where something needed is not stated.
+    ``families`` are those the caller can compute, with the ``rope_style`` of their GGUF files. Raises ``UsageError``
+    for an architecture that cannot be run, naming it and those that can, and ``ModelFileError`` where something needed
+    is not stated.
     """
     family = model.architecture.family
-    if family not in FAMILIES:
+    if family not in families:
         raise UsageError(
             f"{model.name}: architecture '{family or 'unknown'}' cannot be run",
-            f"these can: {', '.join(sorted(FAMILIES))} (Mistral and Mixtral are llama)",
+            f"these can: {', '.join(sorted(families))} (Mistral and Mixtral are llama)",
         )
     if model.format == "gguf":
-        return _from_gguf(model, gguf_metadata(model, source))
+        return _from_gguf(model, gguf_metadata(model, source), families[family])
     if model.format == "llama2c":
         return _checked(model, _of(model.architecture, 1e-5, 10000.0, "neighbours", 0))
-    return _from_config(model, source)
+    return _from_config(model, source, "none" if families[family] == "none" else "halves")
 
 
 def gguf_metadata(model: Model, source: Source, longest: int = 4096) -> dict[str, Any]:
@@ -137,7 +141,7 @@ def _checked(model: Model, found: Hyperparameters) -> Hyperparameters:
     return found
 
 
-def _from_gguf(model: Model, metadata: dict[str, Any]) -> Hyperparameters:
+def _from_gguf(model: Model, metadata: dict[str, Any], style: str) -> Hyperparameters:
     family = model.architecture.family
 
     def number(key: str, default: float) -> float:
@@ -152,15 +156,15 @@ def _from_gguf(model: Model, metadata: dict[str, Any]) -> Hyperparameters:
         raise UsageError(
             f"{model.name}: rotary scaling '{scaling}' cannot be run", f"these can: {', '.join(_SCALINGS)}"
         )
+    norm_eps = number("attention.layer_norm_rms_epsilon", number("attention.layer_norm_epsilon", 0.0))
     found = _of(
-        model.architecture, number("attention.layer_norm_rms_epsilon", 0.0), number("rope.freq_base", 10000.0),
-        FAMILIES[family], int(number("rope.dimension_count", 0)),
+        model.architecture, norm_eps, number("rope.freq_base", 10000.0), style, int(number("rope.dimension_count", 0)),
         rope_scaling=(factor,) if scaling == "linear" and factor > 0 else (),
     )  # fmt: skip
     return _checked(model, found)
 
 
-def _from_config(model: Model, source: Source) -> Hyperparameters:
+def _from_config(model: Model, source: Source, style: str) -> Hyperparameters:
     try:
         config = json.loads(source.read_file("config.json"))
     except UnknownNameError as error:
@@ -169,9 +173,10 @@ def _from_config(model: Model, source: Source) -> Hyperparameters:
         raise ModelFileError(f"{model.name}: its config.json is not JSON ({error})") from error
     rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
     window = config.get("sliding_window") if config.get("use_sliding_window", True) else None
+    default_eps = _NORM_EPS.get(model.architecture.family, 1e-6)
     found = _of(
-        model.architecture, float(config.get("rms_norm_eps", 1e-6)),
-        float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0), "halves", 0,
+        model.architecture, float(config.get("rms_norm_eps", config.get("layer_norm_epsilon", default_eps))),
+        float(config.get("rope_theta") or rope.get("rope_theta") or 10000.0), style, 0,
         rope_scaling=_scaling(model, rope),
         normalize_experts=config.get("model_type") != "qwen3_moe" or bool(config.get("norm_topk_prob", False)),
     )  # fmt: skip

@@ -1,0 +1,82 @@
+"""Bits stored, bits of information and divergence of weight layouts on the complete trained decoders there are.
+
+    python benchmarks/quality_scatter.py [--layout int8:channel …] [--model stories260k …] [--tokens 4096] [--json FILE]
+
+A row for every decoder and layout: stored and entropy bits per weight, relative errors, KL(full ‖ quantized), perplexity,
+and the share of weights in matrices that the layout cannot hold (their rows are no multiple of its group): a row with
+such a share is no fair comparison. Texts are the models' own. Layouts that are not installed are skipped and named.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
+from real_decoders import real_decoders
+
+from simio.errors import UnknownNameError, UsageError
+from simio.formats.opening import open_model
+from simio.quality import measure
+from simio.quant import parse
+from simio.records.quality import LayoutQuality, Quality
+from simio.registry import names
+
+#: Spellings of layouts that take options; every other registered layout is measured as it is called.
+GRAINS = ("tensor", "channel", "group32", "group16", "group32:affine", "group32:zero")
+SPELLED = {f"int{bits}": tuple(f"int{bits}:{grain}" for grain in GRAINS) for bits in (8, 4, 3, 2)}
+
+
+def known_layouts(wanted: list[str]) -> list[str]:
+    """``wanted``, or all there are, without those that are not installed or need options."""
+    found = []
+    for layout in wanted or [text for name in names("quantizers") for text in SPELLED.get(name, (name,))]:
+        try:
+            parse(layout)
+            found.append(layout)
+        except (UnknownNameError, UsageError) as error:
+            print(f"skipped {layout}: {error.message}", file=sys.stderr)
+    return found
+
+
+def main() -> None:
+    """Print the table, the more divergent layouts last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--layout", nargs="*", default=[], help="layouts; all registered ones unless named")
+    parser.add_argument("--model", nargs="*", default=[], help="decoders; all there are unless named")
+    parser.add_argument("--tokens", type=int, default=4096, help="of calibration and of evaluation text")
+    parser.add_argument("--json", type=Path, help="write everything, per tensor, here")
+    options = parser.parse_args()
+    layouts, found = known_layouts(options.layout), []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, path in real_decoders(Path(folder)):
+            if not options.model or name in options.model:
+                found.append((name, measure(open_model(path), layouts, n_tokens=options.tokens)))
+                show(*found[-1])
+    if options.json:
+        options.json.write_text(json.dumps({name: asdict(quality) for name, quality in found}, indent=1))
+
+
+def show(name: str, quality: Quality) -> None:
+    """One decoder's table."""
+    print(f"\n{name}: perplexity {quality.perplexity:.4f} over {quality.n_tokens} tokens of its own")
+    print(
+        f"{'layout':24} {'stored':>7} {'entropy':>8} {'weights':>9} {'outputs':>9} {'KL':>9} {'KL p99':>9} {'kept':>6}"
+    )
+    for one in sorted(quality.layouts, key=lambda layout: layout.kl):
+        print(f"{one.quantizer:24} {_row(one)}", flush=True)
+
+
+def _row(one: LayoutQuality) -> str:
+    kept = one.n_kept / max(1, one.n_kept + one.n_weights)
+    errors = f"{one.weight_error:9.2e} {one.output_error:9.2e} {one.kl:9.2e} {one.kl_p99:9.2e}"
+    return f"{one.bits_per_weight:7.3f} {one.entropy_bits:8.3f} {errors} {kept:6.0%}"
+
+
+if __name__ == "__main__":
+    main()
