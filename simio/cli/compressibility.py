@@ -14,7 +14,10 @@ from simio.errors import UsageError, WriteError
 from simio.units import format_bytes, parse_bytes
 
 if TYPE_CHECKING:
+    from simio.quant.contract import Quantizer
     from simio.records.compressibility import Compressibility, CompressibilityRow
+    from simio.records.model import Model
+    from simio.records.quality import LayoutQuality
 
 #: Phones whose break-even is shown when none is named: slow to fast storage.
 DEVICES = ("redmi-note-9-pro", "pixel5", "pixel8", "galaxy-s23", "xiaomi14", "oneplus12")
@@ -37,6 +40,13 @@ def compressibility(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="FILE.parquet, FILE.html, FILE.json, or a directory for all.")
     ] = None,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Run the decoder: KL and perplexity of each layout. Needs torch.")
+    ] = False,
+    text: Annotated[
+        Path | None, typer.Option(help="Text to calibrate on, first half, and to judge on, second half [its own].")
+    ] = None,
+    quality_tokens: Annotated[int, typer.Option(help="Tokens the model writes where there is no text.", min=64)] = 4096,
     chunk_size: Annotated[str, typer.Option(help="Unit compressed.")] = "1MiB",
     workers: Annotated[int | None, typer.Option(help="Threads [all cores, at most 4].")] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write cached results.")] = False,
@@ -45,6 +55,7 @@ def compressibility(
     """Show how far each quantized layout of a model still compresses, and where that pays.
 
     Every matrix is quantized by every layout and compressed by every codec; interrupted, the same command goes on.
+    With --quality or --text the decoder is run, too: layouts that look at activations (awq, gptq …) need that.
 
     Example: simio study compressibility model.safetensors --quant int8:tensor,int8:channel,q4_k -o study/
     """
@@ -53,6 +64,7 @@ def compressibility(
         raise UsageError(f"--workers {workers}", "give at least 1")
     from simio import catalog
     from simio.predict.resolve import load_model
+    from simio.study.calibration import calibrate
     from simio.study.compressibility import study
     from simio.study.journal import StudyJournal
     from simio.study.layouts import codecs_of, layouts
@@ -60,9 +72,12 @@ def compressibility(
     chunk_bytes = parse_bytes(chunk_size, "--chunk-size")
     quantizers, codecs = layouts(quant or []), codecs_of(codec or [])
     devices = [catalog.load(name) for name in device or DEVICES]
+    opened = load_model(model)
+    texts = _texts(opened, text, quality_tokens) if quality or text is not None else None
+    qualities = _qualities(opened, quantizers, texts) if texts and quality else {}
     with progress("quantizing and compressing") as reporter:
         found = study(
-            load_model(model),
+            opened,
             quantizers,
             codecs,
             devices=devices,
@@ -70,6 +85,8 @@ def compressibility(
             n_workers=workers,
             progress=reporter,
             journal=None if no_cache else StudyJournal.default(),
+            calibration=calibrate(opened, texts[0]) if texts else None,
+            qualities=qualities,
         )
     _write(found, outputs)
     if as_json:
@@ -78,6 +95,32 @@ def compressibility(
         _print(found)
         for path in outputs:
             print(f"written to {path}")
+
+
+def _texts(model: Model, text: Path | None, n_tokens: int) -> tuple[Any, Any]:
+    """Tokens to calibrate on and tokens to judge on: the halves of a file, or what the model writes itself."""
+    from simio.quality import generated, halves, of_text
+
+    if text is None:
+        with progress("writing texts") as reporter:
+            reporter(0, 2)
+            first = generated(model, n_tokens, seed=0)
+            reporter(1, 2)
+            return first, generated(model, n_tokens, seed=1)
+    try:
+        written = text.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{text} is not text: {error.reason} at byte {error.start}", "give a UTF-8 file") from None
+    return halves(of_text(model, written))
+
+
+def _qualities(model: Model, quantizers: list[Quantizer], texts: tuple[Any, Any]) -> dict[str, LayoutQuality]:
+    """Every layout's quality, by name; the model is run once, layer by layer, under all of them."""
+    from simio.quality import measure
+
+    with progress("running the decoder, layers", in_bytes=False) as reporter:
+        found = measure(model, quantizers, calibration=texts[0], evaluation=texts[1], on_layer=reporter)
+    return {layout.quantizer: layout for layout in found.layouts}
 
 
 def _outputs(output: Path | None) -> list[Path]:

@@ -131,7 +131,7 @@ def left_of(usable_bytes: int, chosen: Scenario, device: Device, layout: Layout,
     is_mapped = chosen.runtime == "mmap" and layout.n_experts and layout.raw_bytes > usable_bytes
     if not is_mapped or memory.page_cache_share is None:
         return usable_bytes
-    return round(usable_bytes * getattr(memory.page_cache_share, share))
+    return round(usable_bytes * float(getattr(memory.page_cache_share, share)))
 
 
 #: Choices of a runtime that pins and stages whole requests, as `simio run` does.

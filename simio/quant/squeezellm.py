@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from simio.errors import UsageError
-from simio.quant import kmeans
+from simio.quant import scalar_kmeans
 from simio.quant.contract import FP16_MAX, Activations, FloatArray, Quantizer, Streams, checked, integers
 from simio.quant.packing import pack, packed_bytes, unpack
 from simio.quant.salience import fits, highest, read_share

@@ -33,12 +33,13 @@ from simio.records.compressibility import (
 )
 from simio.records.device import Device
 from simio.records.model import Model
+from simio.records.quality import LayoutQuality
 from simio.study import rates
 from simio.study.break_even import break_even
+from simio.study.calibration import Calibration, looks_at_activations
 from simio.study.journal import StudyJournal, codec_id, fingerprint, key_of
 from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix, matrices
 from simio.study.quantizing import Stopped, Surveyed, compress_matrix, set_up
-from simio.study.seams import Calibration, LayoutQuality, QualityOf
 from simio.study.tally import Outcome
 from simio.units import MIB
 
@@ -76,12 +77,13 @@ def study(
     progress: Progress | None = None,
     journal: StudyJournal | None = None,
     calibration: Calibration | None = None,
-    quality: QualityOf | None = None,
+    qualities: Mapping[str, LayoutQuality] | None = None,
 ) -> Compressibility:
     """Study every matrix of ``model`` under every layout and codec; break-even on ``devices``.
 
-    With ``journal``, what is known is not computed again; interrupted, it keeps what is done. Layouts that need
-    activations are skipped without ``calibration``.
+    ``qualities`` are those of a decoder under the layouts, by ``Quantizer.name``. With ``journal``, what is known is
+    not computed again; interrupted, it keeps what is done. Layouts that need activations are skipped without
+    ``calibration``.
 
     Raises ``UsageError`` for a preset, a container, a model without matrices or an option out of range,
     ``ModelFileError`` when weights cannot be read, ``WriteError`` when the journal cannot be written.
@@ -106,10 +108,9 @@ def study(
         meter.total = meter.done + 2 * sum(s.matrix.n_weights for s in finite) * len(able)
         outcomes = _compress(asked, finite, meter)
         measured = {q.name: _rates(asked, q, finite) for q in able}
-    qualities = quality(able) if quality else {}
     rows: list[CompressibilityRow] = []
     for q in able:
-        layout = _Layout(q, finite, outcomes[q.name], kept, qualities.get(q.name))
+        layout = _Layout(q, finite, outcomes[q.name], kept, (qualities or {}).get(q.name))
         if any(isinstance(outcome, Outcome) for outcome in layout.outcomes.values()):
             rows += [layout.row(codec, measured[q.name][codec.name], devices) for codec in codecs]
         else:
@@ -200,7 +201,7 @@ def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> _Outco
 
 
 def _outcome(asked: _Study, surveyed: Surveyed, quantizer: Quantizer, print_: str, meter: _Meter) -> Outcome | str:
-    calibration = asked.calibration.digest if asked.calibration and quantizer.needs_activations else ""
+    calibration = asked.calibration.digest if asked.calibration and looks_at_activations(quantizer) else ""
     sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
     key = key_of("outcome", surveyed.digest, print_, sizes, calibration)
     known, missing = asked.journal.find_outcome(key, asked.codecs) if asked.journal else (None, asked.codecs)

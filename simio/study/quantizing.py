@@ -16,8 +16,8 @@ from simio.codecs.base import Codec
 from simio.errors import UsageError
 from simio.profiling.chunking import WeightsSource
 from simio.quant.contract import FloatArray, Quantizer, Streams, TensorSummary
+from simio.study.calibration import Calibration
 from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix
-from simio.study.seams import Calibration
 from simio.study.tally import Outcome, Tally
 
 #: Large matrices that layouts see whole are quantized one at a time, to bound memory.
@@ -39,12 +39,11 @@ class Stopped(Exception):
 
 def set_up(quantizer: Quantizer, surveyed: Surveyed, calibration: Calibration | None) -> Quantizer:
     """``quantizer`` for this matrix; raises ``UsageError`` where it needs activations that are not known."""
-    if quantizer.needs_activations:
-        name = surveyed.matrix.tensor.name
-        found = None if calibration is None else calibration.activations(name)
-        if found is None:
-            raise UsageError("its inputs on a calibration text are not known")
+    found = None if calibration is None else calibration.activations(surveyed.matrix.tensor.name)
+    if found is not None:
         quantizer = quantizer.calibrated(found)
+    elif quantizer.needs_activations:
+        raise UsageError("its inputs on a calibration text are not known")
     return quantizer.for_tensor(surveyed.summary) if quantizer.rows_apart else quantizer
 
 

@@ -21,8 +21,8 @@ from simio.quant.contract import Quantizer
 from simio.records.codec_profile import Rate, plain_codec
 from simio.records.compressibility import Decompression
 from simio.service_times import base_codec
+from simio.study.calibration import Calibration
 from simio.study.quantizing import Surveyed, set_up
-from simio.study.seams import Calibration
 from simio.study.tally import Chunks, stream_layout
 
 #: Weights taken from each of at most so many roles.

@@ -18,12 +18,8 @@ from numpy.typing import NDArray
 from simio.codecs.base import Codec
 from simio.codecs.chunk import compress_chunk
 from simio.codecs.entropy import byte_counts, entropy_bits
-from simio.codecs.fields import LAYOUTS, columns
 from simio.quant.contract import Quantizer, Streams
 from simio.records.weight_types import WEIGHT_TYPES
-
-#: Fields of ggml blocks that are scales; the others hold codes.
-_SCALE_FIELDS = ("d", "dmin", "m", "e", "scales", "scales_h", "scales_l", "bsums")
 
 
 def stream_layout(quantizer: Quantizer, key: str, stream: NDArray[Any]) -> str:
@@ -156,26 +152,15 @@ def _view(codec: Codec) -> str:
 
 
 def code_symbols(quantizer: Quantizer, streams: Streams, shape: tuple[int, int]) -> Iterator[tuple[str, NDArray[Any]]]:
-    """The codes of the weights, by name: the symbols ``codes`` where a layout has them.
+    """What stands for the weights, by name: all symbols but scales and other floats.
 
-    The blocks of ggml give the bytes of each field but scales, floats of 16 or 32 bits their values, and layouts of
-    other streams (bit planes, signs, factors) the symbols of all of them.
+    Of ggml blocks, whose one stream holds everything, these are ``codes``; of most layouts, too; others have masks,
+    planes, signs or places beside them.
     """
-    layout = quantizer.name.upper()
-    if set(streams) == {"data"} and layout in WEIGHT_TYPES:
-        symbols = quantizer.symbols(streams, shape)
-        if "codes" in symbols:
-            yield "codes", symbols["codes"]
-        elif layout in LAYOUTS:
-            blocks = streams["data"].view(np.uint8).reshape(-1, WEIGHT_TYPES[layout].block_bytes)
-            names = (name for name, _, width in LAYOUTS[layout] for _ in range(width))
-            for i, (name, column) in enumerate(zip(names, columns(layout), strict=True)):
-                if name not in _SCALE_FIELDS:
-                    yield f"{name} {i}", blocks[:, column].reshape(-1)
-        else:
-            data = streams["data"].view(np.uint8)
-            yield "data", data.view(f"u{WEIGHT_TYPES[layout].block_bytes}")
-        return
     symbols = quantizer.symbols(streams, shape)
-    chosen = ["codes"] if "codes" in symbols else list(symbols)
-    yield from ((key, symbols[key]) for key in chosen)
+    if set(streams) == {"data"}:
+        yield "codes", symbols["codes"]
+        return
+    for key, values in symbols.items():
+        if "scale" not in key and streams[key].dtype.kind != "f":
+            yield key, values

@@ -9,7 +9,7 @@ import pytest
 
 from simio.errors import UsageError
 from simio.quant import parse
-from simio.quant.kmeans import _SortedRows, levels_of_rows, nearest
+from simio.quant.scalar_kmeans import _SortedRows, levels_of_rows, nearest
 from simio.testing import random_activations
 
 
