@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from simio.errors import UsageError
 from simio.quant import importance
-from simio.quant.contract import Activations, FloatArray, Quantizer, Streams, checked, integers
+from simio.quant.contract import FP16_MAX, Activations, FloatArray, Quantizer, Streams, checked, integers
 from simio.quant.packing import pack, packed_bytes, unpack
 
 _HINT = "write for example dgq:group128"
@@ -54,7 +54,7 @@ class DualGrained(Quantizer):
         """Streams ``codes`` and ``zeros`` (packed, 4 bits), ``group_scales`` (UINT8) and ``scales`` (FP32, one a row)
         of ``w (n_out, n_in)``.
         """
-        x = checked(w, self.group, self.name)
+        x = checked(w, self.group, self.name, FP16_MAX)
         counts = importance.for_matrix(self.importance, x.shape[1], self.name).reshape(-1, self.group)
         groups = x.reshape(len(x), -1, self.group)
         steps, zeros = _group_steps(groups, counts)
@@ -108,20 +108,23 @@ def _group_steps(groups: FloatArray, counts: FloatArray) -> tuple[FloatArray, Fl
 def _channel_scales(groups: FloatArray, counts: FloatArray, steps: FloatArray, zeros: FloatArray) -> FloatArray:
     """Scale of each channel ``(n_out,)``: the best shrinking of its largest magnitude (phase 2)."""
     peak = np.abs(groups).max(axis=(1, 2))
-    best, scales = np.full(len(groups), np.inf, np.float32), np.zeros_like(peak)
+    best: FloatArray = np.full(len(groups), np.inf, np.float32)
+    scales: FloatArray = np.zeros_like(peak)
     for ratio in _CHANNEL_RATIOS:
         scale = peak * ratio / _INT8_MAX
         whole = _whole_scales(steps, scale)
         codes = _codes(groups, whole, scale, zeros)
         fitted = (codes - zeros[:, :, None]) * (whole * scale[:, None])[:, :, None]
         error = _error(groups, fitted, counts).sum(axis=1)
-        best, scales = np.where(error < best, (error, scale), (best, scales))
+        better = error < best
+        best, scales = np.where(better, error, best), np.where(better, scale, scales)
     return scales
 
 
 def _whole_scales(steps: FloatArray, scales: FloatArray) -> FloatArray:
     """The integer scales ``S`` of groups, at least 1."""
-    return np.clip(_divided(steps, scales[:, None]), np.float32(1), np.float32(_INT8_MAX))
+    whole: FloatArray = np.clip(_divided(steps, scales[:, None]), 1, _INT8_MAX)
+    return whole
 
 
 def _codes(groups: FloatArray, whole: FloatArray, scales: FloatArray, zeros: FloatArray) -> FloatArray:

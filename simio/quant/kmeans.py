@@ -10,14 +10,15 @@ from simio.quant.index_packing import IndexArray
 #: Vectors a codebook is trained on at most; all vectors are assigned afterwards.
 N_TRAINING = 100_000
 N_ROUNDS = 10
-_DISTANCES_AT_ONCE = 1 << 22  # 16 MiB of float32
+_DISTANCES_AT_ONCE = 1 << 18  # 1 MiB of float32: stays in a core's cache
 
 
 def train(vectors: FloatArray, importance: FloatArray, n_entries: int, seed: int = 0) -> FloatArray:
     """A codebook ``(n_entries, length)`` for ``vectors (n, length)``, each counting ``importance (n,)``.
 
-    It starts from vectors drawn without replacement, or from quantiles where vectors are single numbers. An entry that
-    no vector is nearest to stays where it is. ``n_entries`` is at most ``n``.
+    It starts from different vectors drawn at random, or from quantiles where vectors are single numbers; where there
+    are fewer different vectors than entries, some entries are equal. An entry that no vector is nearest to stays where
+    it is. ``n_entries`` is at most ``n``.
     """
     rng = np.random.default_rng(seed)
     if len(vectors) > N_TRAINING:
@@ -35,16 +36,19 @@ def train(vectors: FloatArray, importance: FloatArray, n_entries: int, seed: int
 def nearest(vectors: FloatArray, book: FloatArray) -> IndexArray:
     """Index of the entry of ``book (k, length)`` nearest to each of ``vectors (n, length)``; of two the first."""
     half_norms = np.einsum("ij,ij->i", book, book) / 2
+    against = np.vstack([-book.T, half_norms])  # (x, 1) · against = |c|²/2 - x·c, least where |x - c|² is
     index = np.empty(len(vectors), np.uint16)
-    step = max(1, _DISTANCES_AT_ONCE // max(1, len(book)))
+    step = max(64, _DISTANCES_AT_ONCE // max(1, len(book)))
     for start in range(0, len(vectors), step):
         part = vectors[start : start + step]
-        index[start : start + step] = (half_norms - part @ book.T).argmin(axis=1)
+        index[start : start + step] = (np.column_stack([part, np.ones(len(part), np.float32)]) @ against).argmin(axis=1)
     return index
 
 
 def _start(vectors: FloatArray, n_entries: int, rng: np.random.Generator) -> FloatArray:
     if vectors.shape[1] > 1:
-        return vectors[np.sort(rng.choice(len(vectors), n_entries, replace=False))]
+        distinct = np.unique(vectors, axis=0)
+        drawn = rng.choice(len(distinct), min(n_entries, len(distinct)), replace=False)
+        return distinct[np.resize(np.sort(drawn), n_entries)]
     shares = (np.arange(n_entries) + 0.5) / max(1, n_entries)
     return np.quantile(vectors, shares, axis=0).astype(np.float32)

@@ -140,15 +140,15 @@ class Vptq(Quantizer):
 
 def _vectors(x: FloatArray, length: int) -> FloatArray:
     """``x (n_out, n)`` as vectors ``(⌈n_out / length⌉·n, length)`` down its columns, zeros below the last row."""
-    padded = np.pad(x, ((0, -len(x) % length), (0, 0)))
-    return np.ascontiguousarray(padded.reshape(-1, length, x.shape[1]).transpose(0, 2, 1)).reshape(-1, length)
+    padded, n_blocks = np.pad(x, ((0, -len(x) % length), (0, 0))), -(-len(x) // length)
+    return np.ascontiguousarray(padded.reshape(n_blocks, length, x.shape[1]).transpose(0, 2, 1)).reshape(-1, length)
 
 
 def _matrix(vectors: FloatArray, n_out: int, n_columns: int) -> FloatArray:
     """The inverse of :func:`_vectors`."""
-    length = vectors.shape[1]
-    blocks = vectors.reshape(-(-n_out // length), n_columns, length).transpose(0, 2, 1)
-    return np.ascontiguousarray(blocks.reshape(-1, n_columns)[:n_out])
+    length, n_blocks = vectors.shape[1], -(-n_out // vectors.shape[1])
+    blocks = vectors.reshape(n_blocks, n_columns, length).transpose(0, 2, 1)
+    return np.ascontiguousarray(blocks.reshape(n_blocks * length, n_columns)[:n_out])
 
 
 def _repeated(weights: FloatArray, n_out: int, length: int) -> FloatArray:
