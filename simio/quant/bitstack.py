@@ -21,7 +21,7 @@ from simio.errors import UsageError
 from simio.quant import importance
 from simio.quant.contract import FP16_MAX, Activations, FloatArray, Quantizer, Streams, checked, integers
 from simio.quant.packing import pack, packed_bytes, unpack
-from simio.quant.truncated_svd import factors
+from simio.quant.truncated_svd import factors, product
 
 _HINT = "write for example bitstack:16 or bitstack:8:rank32"
 _OPTIONS = re.compile(r"(\d+)?(?::rank(\d+))?")
@@ -64,8 +64,8 @@ class BitStack(Quantizer):
         for i in range(self.n_blocks):
             positive = rest >= 0
             u, v = (half.astype(np.float16) for half in factors(np.abs(rest), self._rank(x.shape)))
-            product = u.astype(np.float32) @ v.astype(np.float32)
-            rest = rest - np.where(positive, product, -product)
+            magnitude = product(u, v, x.shape)
+            rest = rest - np.where(positive, magnitude, -magnitude)
             signs = pack(positive.astype(np.uint8), 1)
             streams |= {f"signs_{i}": signs, f"u_{i}": u.reshape(-1), f"v_{i}": v.reshape(-1)}
         return streams
@@ -83,9 +83,8 @@ class BitStack(Quantizer):
             raise UsageError(f"{self.name} has 1 to {self.n_blocks} blocks, not {n_blocks}", "ask for fewer blocks")
         w = np.zeros(shape, np.float32)
         for i in range(n_blocks):
-            u, v = (streams[f"{half}_{i}"].astype(np.float32) for half in "uv")
-            product = u.reshape(shape[0], -1) @ v.reshape(-1, shape[1])
-            w += np.where(unpack(streams[f"signs_{i}"], 1, w.size).reshape(shape), product, -product)
+            magnitude = product(streams[f"u_{i}"], streams[f"v_{i}"], shape)
+            w += np.where(unpack(streams[f"signs_{i}"], 1, w.size).reshape(shape), magnitude, -magnitude)
         return w / self._scales(shape[1])
 
     def block_bytes(self, shape: tuple[int, int]) -> int:

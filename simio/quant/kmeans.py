@@ -6,6 +6,7 @@ import numpy as np
 
 from simio.quant.contract import FloatArray
 from simio.quant.index_packing import IndexArray
+from simio.quant.single_thread import single_threaded
 
 #: Vectors a codebook is trained on at most; all vectors are assigned afterwards.
 N_TRAINING = 100_000
@@ -39,9 +40,11 @@ def nearest(vectors: FloatArray, book: FloatArray) -> IndexArray:
     against = np.vstack([-book.T, half_norms])  # (x, 1) · against = |c|²/2 - x·c, least where |x - c|² is
     index = np.empty(len(vectors), np.uint16)
     step = max(64, _DISTANCES_AT_ONCE // max(1, len(book)))
-    for start in range(0, len(vectors), step):
-        part = vectors[start : start + step]
-        index[start : start + step] = (np.column_stack([part, np.ones(len(part), np.float32)]) @ against).argmin(axis=1)
+    with single_threaded():
+        for start in range(0, len(vectors), step):
+            part = vectors[start : start + step]
+            with_one = np.column_stack([part, np.ones(len(part), np.float32)])
+            index[start : start + step] = (with_one @ against).argmin(axis=1)
     return index
 
 

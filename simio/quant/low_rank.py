@@ -16,7 +16,7 @@ import numpy as np
 from simio.errors import UsageError
 from simio.quant import importance, parse
 from simio.quant.contract import FP16_MAX, Activations, FloatArray, Quantizer, Streams, checked, integers
-from simio.quant.truncated_svd import factors
+from simio.quant.truncated_svd import factors, product
 
 _HINT = "write for example lowrank:16:int2:group64"
 _ROUNDS = 5
@@ -69,19 +69,18 @@ class LowRank(Quantizer):
             left = x - self.inner.dequantize(inner, x.shape)
             u, v = factors(left * columns, self._rank(x.shape))
             pair = [half.astype(np.float16) for half in (u, v / columns)]
-            product = pair[0].astype(np.float32) @ pair[1].astype(np.float32)
-            error = float(np.square((left - product) * columns).sum(dtype=np.float64))
+            correction = product(pair[0], pair[1], x.shape)
+            error = float(np.square((left - correction) * columns).sum(dtype=np.float64))
             if error >= least:
                 break
-            least, rest = error, x - product
+            least, rest = error, x - correction
             best = inner | {key: half.reshape(-1) for key, half in zip(_FACTORS, pair, strict=True)}
         return best
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
         """The weights ``(n_out, n_in)``: the inner quantizer's plus ``U·V``."""
-        u, v = (streams[key].astype(np.float32) for key in _FACTORS)
-        product: FloatArray = u.reshape(shape[0], -1) @ v.reshape(-1, shape[1])
-        return self.inner.dequantize(_without_factors(streams), shape) + product
+        correction = product(streams["factor_u"], streams["factor_v"], shape)
+        return self.inner.dequantize(_without_factors(streams), shape) + correction
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Stored bits per weight of a matrix of ``shape``: the inner quantizer's and ``16·rank·(m + n) / mn``."""

@@ -8,8 +8,10 @@ orthonormalised power iteration, seeded.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from simio.quant.contract import FloatArray
+from simio.quant.single_thread import single_threaded
 
 EXACT_UP_TO = 256
 _OVERSAMPLING = 8
@@ -18,14 +20,22 @@ _POWER_ROUNDS = 3
 
 def factors(a: FloatArray, rank: int, seed: int = 0) -> tuple[FloatArray, FloatArray]:
     """``U√Σ (m, rank)`` and ``√Σ Vᵀ (rank, n)`` of the leading singular triplets of ``a (m, n)``."""
-    if min(a.shape) <= EXACT_UP_TO:
-        u, s, vt = np.linalg.svd(a, full_matrices=False)
-    else:
-        basis = _range(a, min(rank + _OVERSAMPLING, *a.shape), np.random.default_rng(seed))
-        inner, s, vt = np.linalg.svd(basis.T @ a, full_matrices=False)
-        u = basis @ inner
+    with single_threaded():
+        if min(a.shape) <= EXACT_UP_TO:
+            u, s, vt = np.linalg.svd(a, full_matrices=False)
+        else:
+            basis = _range(a, min(rank + _OVERSAMPLING, *a.shape), np.random.default_rng(seed))
+            inner, s, vt = np.linalg.svd(basis.T @ a, full_matrices=False)
+            u = basis @ inner
     root = np.sqrt(s[:rank])
     return u[:, :rank] * root, root[:, None] * vt[:rank]
+
+
+def product(u: npt.NDArray[np.float16], v: npt.NDArray[np.float16], shape: tuple[int, ...]) -> FloatArray:
+    """``U·V (m, n)`` in float32 of stored factors, flat or not: ``u (m, rank)``, ``v (rank, n)``."""
+    with single_threaded():
+        whole: FloatArray = u.astype(np.float32).reshape(shape[0], -1) @ v.astype(np.float32).reshape(-1, shape[1])
+    return whole
 
 
 def _range(a: FloatArray, width: int, rng: np.random.Generator) -> FloatArray:
