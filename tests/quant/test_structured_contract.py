@@ -158,6 +158,23 @@ def test_odd_shapes_are_exact_to_the_byte(name, shape, rng):
     assert np.isfinite(quantizer.dequantize(streams, shape)).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", [0.5, -0.25, 1e-30])
+def test_matrices_without_variance_come_back(name, value):
+    w = np.full((8, 512), value, np.float32)
+    quantizer = quant.parse(name)
+    assert np.allclose(quantizer.dequantize(quantizer.quantize(w), w.shape), w, atol=0.02 * abs(value) + 1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float64_weights_are_taken_as_float32(name, rng):
+    w = rng.standard_normal((6, 512))
+    quantizer = quant.parse(name)
+    expected = quantizer.quantize(w.astype(np.float32))
+    for key, stream in quantizer.quantize(w).items():
+        assert np.array_equal(stream, expected[key])
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(11)
