@@ -66,9 +66,9 @@ class DenseAndSparse(Quantizer):
             )
         apart = highest(np.abs(x), self._n_outliers(x.shape)).reshape(x.shape)
         counts = np.float32(1) if self.sensitivity is None else self.sensitivity
-        codebooks = kmeans.levels_of_rows(x, ~apart * counts, 1 << self.bits).astype(np.float16)
+        codebooks = scalar_kmeans.levels_of_rows(x, ~apart * counts, 1 << self.bits).astype(np.float16)
         levels = codebooks.astype(np.float32)
-        codes = kmeans.nearest(np.where(apart, np.float32(0), x), levels)
+        codes = scalar_kmeans.nearest(np.where(apart, np.float32(0), x), levels)
         rows, columns = np.nonzero(apart)
         streams: Streams = {"codes": pack(codes, self.bits), "codebooks": codebooks.reshape(-1)}
         if not self.outliers:
