@@ -3,8 +3,8 @@
     python benchmarks/quality_scatter.py [--layout int8:channel …] [--model stories260k …] [--tokens 4096] [--json FILE]
 
 A row for every decoder and layout: stored and entropy bits per weight, relative errors, KL(full ‖ quantized) and
-perplexity, and the share of weights in matrices that the layout cannot hold (their rows are no multiple of its group): a row with
-such a share is no fair comparison. Texts are the models' own. Layouts that are not installed are skipped and named.
+perplexity, and the share of weights in matrices that the layout cannot hold (their rows are no multiple of its group):
+a row with such a share is no fair comparison. Texts are the models' own. Layouts not installed are skipped and named.
 """
 
 from __future__ import annotations
