@@ -2,9 +2,9 @@
 
     python benchmarks/quality_scatter.py [--layout int8:channel …] [--model stories260k …] [--tokens 4096] [--json FILE]
 
-A row for every decoder and layout: stored and entropy bits per weight, relative errors, KL(full ‖ quantized) and
-perplexity, and the share of weights in matrices that the layout cannot hold (their rows are no multiple of its group):
-a row with such a share is no fair comparison. Texts are the models' own. Layouts not installed are skipped and named.
+A row for every decoder and layout: stored and entropy bits per weight, relative errors, KL(full ‖ quantized) and the
+share of weights in rows that zeros filled up to a multiple of the layout's group (the zeros count as stored bits).
+Texts are the models' own. Layouts that are not installed are skipped and named.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, path in real_decoders(Path(folder)):
             if not options.model or name in options.model:
-                found.append((name, measure(open_model(path), layouts, n_tokens=options.tokens)))
+                found.append((name, measure(open_model(path), layouts, n_tokens=options.tokens, pad_rows=True)))
                 show(*found[-1])
     if options.json:
         options.json.write_text(json.dumps({name: asdict(quality) for name, quality in found}, indent=1))
@@ -65,17 +65,19 @@ def main() -> None:
 def show(name: str, quality: Quality) -> None:
     """One decoder's table."""
     print(f"\n{name}: perplexity {quality.perplexity:.4f} over {quality.n_tokens} tokens of its own")
-    print(
-        f"{'layout':24} {'stored':>7} {'entropy':>8} {'weights':>9} {'outputs':>9} {'KL':>9} {'KL p99':>9} {'kept':>6}"
-    )
+    columns = ("stored", "entropy", "weights", "outputs", "KL", "KL p99", "filled")
+    print(f"{'layout':24}" + "".join(f"{column:>10}" for column in columns))
     for one in sorted(quality.layouts, key=lambda layout: layout.kl):
-        print(f"{one.quantizer:24} {_row(one)}", flush=True)
+        print(f"{one.quantizer:24}{_row(one)}", flush=True)
 
 
 def _row(one: LayoutQuality) -> str:
-    kept = one.n_kept / max(1, one.n_kept + one.n_weights)
-    errors = f"{one.weight_error:9.2e} {one.output_error:9.2e} {one.kl:9.2e} {one.kl_p99:9.2e}"
-    return f"{one.bits_per_weight:7.3f} {one.entropy_bits:8.3f} {errors} {kept:6.0%}"
+    if one.n_kept:
+        return f" cannot hold {one.n_kept} weights: {next(t.reason for t in one.tensors if t.reason)}"
+    filled = sum(t.n_weights for t in one.tensors if t.padded_to) / one.n_weights
+    numbers = (one.weight_error, one.output_error, one.kl, one.kl_p99)
+    bits = f"{one.bits_per_weight:10.3f}{one.entropy_bits:10.3f}"
+    return bits + "".join(f"{number:10.2e}" for number in numbers) + f"{filled:10.0%}"
 
 
 if __name__ == "__main__":

@@ -48,6 +48,7 @@ class Decoder:
         self._blueprint = blueprint
         frequencies = blueprint.shape.rope_frequencies()
         self._frequencies = frequencies if rope_freqs is None else frequencies / rope_freqs
+        self._turned: tuple[tuple[int, int], Tensor, Tensor] = (0, 0), None, None
 
     def embed(self, outer: Weights, tokens: Tensor, first: int = 0) -> Tensor:
         """The states ``(n_texts, n_tokens, d_model)`` of ``tokens``, which stand at positions from ``first``."""
@@ -130,13 +131,20 @@ class Decoder:
         style, n = self._blueprint.shape.rope_style, 2 * len(self._frequencies)
         if style == "none":
             return x
-        angle = np.arange(first, first + x.shape[2])[:, None] * self._frequencies.astype(np.float64)
-        cos, sin = (self._torch.from_numpy(turn(angle).astype(np.float32)) for turn in (np.cos, np.sin))
+        cos, sin = self._turns(first, x.shape[2])
         pair = (slice(0, n, 2), slice(1, n, 2)) if style == "neighbours" else (slice(0, n // 2), slice(n // 2, n))
         a, b, out = x[..., pair[0]], x[..., pair[1]], x.clone()
         out[..., pair[0]] = a * cos - b * sin
         out[..., pair[1]] = a * sin + b * cos
         return out
+
+    def _turns(self, first: int, n_tokens: int) -> tuple[Tensor, Tensor]:
+        """Cosine and sine ``(n_tokens, n_pairs)`` at the positions from ``first``; the last asked for are kept."""
+        if self._turned[0] != (first, n_tokens):
+            angle = np.arange(first, first + n_tokens)[:, None] * self._frequencies.astype(np.float64)
+            cos, sin = (self._torch.from_numpy(turn(angle).astype(np.float32)) for turn in (np.cos, np.sin))
+            self._turned = (first, n_tokens), cos, sin
+        return self._turned[1:]
 
 
 def through(decoder: Decoder, weights: Weights, states: Tensor, tap: Tap | None = None) -> None:

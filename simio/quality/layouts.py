@@ -35,32 +35,55 @@ def output_square(w: FloatArray, gram: FloatArray) -> float:
     return float(np.vdot(w @ gram, w))
 
 
-def quantized(quantizer: Quantizer, original: Original) -> tuple[FloatArray, TensorQuality]:
+def quantized(quantizer: Quantizer, original: Original, pad_rows: bool = False) -> tuple[FloatArray, TensorQuality]:
     """The weights as ``quantizer`` gives them back, and what that costs.
 
-    A matrix that the layout cannot hold comes back as it is, with the layout's reason.
+    A matrix that the layout cannot hold comes back as it is, with the layout's reason; or, with ``pad_rows``, its rows
+    are filled up with zeros to the next width that the layout holds. The zeros are stored, too, and counted.
     """
     w, tensor = original.weights, original.tensor
-    found = TensorQuality(tensor.name, tensor.role, tensor.layer, w.size)
-    if original.activations is not None:
-        quantizer = quantizer.calibrated(original.activations)
-    elif quantizer.needs_activations:
-        return w, _kept(found, "its rows are looked up: there are no activations to calibrate with")
-    try:
-        streams = quantizer.quantize(w)
-    except UsageError as error:
-        return w, _kept(found, error.message)
-    back = quantizer.dequantize(streams, (w.shape[0], w.shape[1]))
-    off = w - back
-    output = output_square(off, original.activations.gram) if original.activations else None
-    quality = TensorQuality(
-        tensor.name, tensor.role, tensor.layer, w.size,
-        bits_per_weight=quantizer.bits_per_weight((w.shape[0], w.shape[1])),
-        entropy_bits=symbol_bits(quantizer.symbols(streams, (w.shape[0], w.shape[1]))) / w.size,
-        weight_error=_relative(float(np.vdot(off, off)), original.square),
-        output_error=None if output is None else _relative(output, original.output_square),
-    )  # fmt: skip
-    return back, quality
+    if original.activations is None and quantizer.needs_activations:
+        return w, _kept(original, "its rows are looked up: there are no activations to calibrate with")
+    reason = ""
+    for width in _widths(w.shape[1], pad_rows):
+        try:
+            layout, streams = _quantized(quantizer, original, width)
+        except UsageError as error:
+            reason = reason or error.message
+            continue
+        shape = (w.shape[0], width)
+        back = np.ascontiguousarray(layout.dequantize(streams, shape)[:, : w.shape[1]])
+        off, seen = w - back, original.activations
+        return back, TensorQuality(
+            tensor.name, tensor.role, tensor.layer, w.size,
+            bits_per_weight=layout.bits_per_weight(shape) * width / w.shape[1],
+            entropy_bits=symbol_bits(layout.symbols(streams, shape)) / w.size,
+            weight_error=_relative(float(np.vdot(off, off)), original.square),
+            output_error=_relative(output_square(off, seen.gram), original.output_square) if seen else None,
+            padded_to=width if width > w.shape[1] else 0,
+        )  # fmt: skip
+    return w, _kept(original, reason)
+
+
+#: Multiples that layouts want rows to be of: their groups and super-blocks.
+_MULTIPLES = (16, 32, 64, 128, 256)
+
+
+def _widths(n_in: int, pad_rows: bool) -> list[int]:
+    """Row lengths to try, the real one first."""
+    return [n_in, *sorted({-(-n_in // m) * m for m in _MULTIPLES} - {n_in})] if pad_rows else [n_in]
+
+
+def _quantized(quantizer: Quantizer, original: Original, width: int) -> tuple[Quantizer, Streams]:
+    """The layout, calibrated, and its streams, with rows filled up to ``width``."""
+    more, seen = width - original.weights.shape[1], original.activations
+    if seen is not None:
+        padded = seen if not more else Activations(
+            seen.n_tokens, np.pad(seen.peak, (0, more)), np.pad(seen.mean_magnitude, (0, more)),
+            np.pad(seen.gram, (0, more)),
+        )  # fmt: skip
+        quantizer = quantizer.calibrated(padded)
+    return quantizer, quantizer.quantize(np.pad(original.weights, ((0, 0), (0, more))) if more else original.weights)
 
 
 def symbol_bits(symbols: Streams) -> float:
@@ -68,8 +91,9 @@ def symbol_bits(symbols: Streams) -> float:
     return sum(stream.size * entropy_bits(np.unique(stream, return_counts=True)[1]) for stream in symbols.values())
 
 
-def _kept(found: TensorQuality, reason: str) -> TensorQuality:
-    return TensorQuality(found.tensor, found.role, found.layer, found.n_weights, reason=reason)
+def _kept(original: Original, reason: str) -> TensorQuality:
+    tensor = original.tensor
+    return TensorQuality(tensor.name, tensor.role, tensor.layer, original.weights.size, reason=reason)
 
 
 def _relative(off: float, whole: float) -> float:

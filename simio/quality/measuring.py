@@ -33,6 +33,7 @@ def measure(
     calibration: Tokens | None = None,
     evaluation: Tokens | None = None,
     parts: Sequence[str] = ("layers", "head"),
+    pad_rows: bool = False,
     n_tokens: int = 4096,
     seed: int = 0,
     on_layer: Callable[[int, int], None] | None = None,
@@ -42,7 +43,8 @@ def measure(
     Texts are tokens ``(n_texts, n_tokens)``, of :func:`simio.quality.of_text` for example; those not given are about
     ``n_tokens`` tokens that the model writes itself, different ones for calibration and evaluation. ``parts`` are what
     is quantized: by default every matrix of the layers, and the head unless it is the token table. Layouts are
-    calibrated on the inputs in full precision, those of layers before it not quantized. Norms and biases stay.
+    calibrated on the inputs in full precision, those of layers before it not quantized. Norms and biases stay,
+    and so does, with the reason, a matrix that a layout cannot hold, unless ``pad_rows`` fills its rows up with zeros.
     ``on_layer`` is told (layers done, layers).
 
     In memory are one layer, its activations, and the states of the evaluation tokens once per layout; while the model
@@ -62,7 +64,7 @@ def measure(
             sampled(it, n_tokens, 0, [seed, number]) if tokens is None else checked(tokens, shape)
             for number, tokens in enumerate((calibration, evaluation))
         ]
-        run = _Run(it, layouts, frozenset(parts), *given)
+        run = _Run(it, layouts, frozenset(parts), pad_rows, *given)
         for layer in range(shape.n_layers):
             run.layer(layer)
             if on_layer is not None:
@@ -79,6 +81,7 @@ class _Variant:
     """The decoder under one layout: its states on the evaluation tokens, and its matrices so far."""
 
     quantizer: Quantizer
+    pad_rows: bool
     states: Tensor
     outer: dict[str, Tensor]
     tensors: list[TensorQuality] = field(default_factory=list)
@@ -87,7 +90,7 @@ class _Variant:
         """``weights`` with ``originals`` as this layout gives them back."""
         changed: dict[str, FloatArray] = {}
         for use, original in originals.items():
-            changed[use], quality = quantized(self.quantizer, original)
+            changed[use], quality = quantized(self.quantizer, original, self.pad_rows)
             self.tensors.append(quality)
         return {**weights, **to_torch(changed)}
 
@@ -96,8 +99,9 @@ class _Run:
     """Full precision and all layouts, side by side, from the table to the head."""
 
     def __init__(
-        self, it: Opened, layouts: list[Quantizer], parts: frozenset[str], calibration: Tokens, evaluation: Tokens
-    ) -> None:
+        self, it: Opened, layouts: list[Quantizer], parts: frozenset[str], pad_rows: bool, calibration: Tokens,
+        evaluation: Tokens,
+    ) -> None:  # fmt: skip
         self._it, self._parts, self._evaluation = it, parts, evaluation
         self._plain = it.weights.outer()
         self._outer = to_torch(self._plain)
@@ -105,7 +109,7 @@ class _Run:
         tokens = torch.from_numpy(evaluation)
         self._calibrating = it.decoder.embed(self._outer, torch.from_numpy(calibration))
         self._states = it.decoder.embed(self._outer, tokens)
-        self._variants = [_Variant(layout, self._states, dict(self._outer)) for layout in layouts]
+        self._variants = [_Variant(layout, pad_rows, self._states, dict(self._outer)) for layout in layouts]
         table = {"token_embd": self._original("token_embd", None)} if "embedding" in parts else {}
         for variant in self._variants:
             variant.outer = variant.quantized(variant.outer, table)

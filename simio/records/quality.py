@@ -12,7 +12,7 @@ class TensorQuality:
     ``weight_error`` is ``‖W − Wq‖² / ‖W‖²``; ``output_error`` is ``‖X(W − Wq)ᵀ‖² / ‖XWᵀ‖²`` over the calibration tokens
     ``X``, nothing for a table whose rows are looked up. ``bits_per_weight`` are stored, ``entropy_bits`` those of an
     order-0 entropy coder over the symbols of all streams. A matrix that stayed as it was says why in ``reason``; its
-    numbers are 0.
+    numbers are 0. ``padded_to``: zeros filled its rows up to this many weights, which the bits count, too.
     """
 
     tensor: str
@@ -23,6 +23,7 @@ class TensorQuality:
     entropy_bits: float = 0.0
     weight_error: float = 0.0
     output_error: float | None = None
+    padded_to: int = 0  # 0: the rows are as they were
     reason: str = ""
 
 

@@ -43,6 +43,15 @@ def test_tensors_come_in_the_order_of_use_from_any_file_order(seed: int) -> None
     assert [names[i] for i in execution_order(model_of(names))] == IN_ORDER
 
 
+@pytest.mark.parametrize("prefix", ["", "transformer."])
+def test_gpt_2_comes_in_the_order_of_use(prefix: str) -> None:
+    in_layer = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
+    layer = [f"h.3.{module}.{end}" for module in in_layer for end in ("weight", "bias")]
+    expected = [prefix + name for name in ("wte.weight", "wpe.weight", *layer, "ln_f.weight", "ln_f.bias")]
+    names = random.Random(1).sample(expected, len(expected))
+    assert [names[i] for i in execution_order(model_of(names))] == expected
+
+
 def test_unknown_names_keep_their_order_at_the_end_of_their_layer() -> None:
     names = ["blk.1.attn_q.weight", "blk.0.zeta.weight", "blk.0.alpha.weight", "blk.0.ffn_down.weight", "loose"]
     in_order = [names[i] for i in execution_order(model_of(names))]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 from decoders import Shape
 
-from simio.errors import UnknownNameError, UsageError
+from simio.errors import MissingPackageError, UnknownNameError, UsageError
 from simio.formats.opening import open_model
 from simio.quality import activations, measure
 from simio.quality.layouts import output_square, symbol_bits
@@ -144,6 +146,39 @@ def test_rows_that_do_not_divide_stay_and_say_why(tmp_path: Path) -> None:
     assert one.bits_per_weight == 4.25
 
 
+def test_rows_are_filled_up_where_that_is_asked_for(tmp_path: Path) -> None:
+    """An INT4 row of 80 in groups of 64 is stored as 128: 4 bits a code and two FP16 scales a row."""
+    one = measured(written(tmp_path, Shape(d_ff=80)), "int4:group64", pad_rows=True).layouts[0]
+    filled = [t for t in one.tensors if t.padded_to]
+    assert {t.tensor for t in filled} == {f"blk.{n}.ffn_down.weight" for n in range(2)}
+    assert {(t.padded_to, t.bits_per_weight) for t in filled} == {(128, (128 * 4 + 2 * 16) / 80)}
+    assert one.n_kept == 0
+    rest = [t for t in one.tensors if not t.padded_to]
+    for t in filled:  # zeros change no scale, so the error is of the size of the others'
+        assert 0.3 < t.weight_error / np.mean([r.weight_error for r in rest]) < 3
+        assert 0.3 < (t.output_error or 0) / t.weight_error < 3
+
+
+def test_filled_rows_are_calibrated_with_as_many_inputs(tmp_path: Path) -> None:
+    log: list[Activations] = []
+
+    class Wide(Picky):
+        def quantize(self, w: FloatArray) -> Streams:
+            if w.shape[1] % 128:
+                raise UsageError(f"rows of {w.shape[1]}")
+            return super().quantize(w)
+
+        def calibrated(self, activations: Activations) -> Picky:
+            self.log.append(activations)
+            return Wide(self.log, activations)
+
+    one = measured(written(tmp_path, Shape(d_ff=80)), Wide(log), pad_rows=True).layouts[0]
+    assert one.kl == 0
+    assert {t.padded_to for t in one.tensors} == {128}
+    assert len(log[-1].peak) == 128
+    assert not log[-1].gram[64:].any()
+
+
 @pytest.mark.parametrize(
     ("is_tied", "parts", "quantized"),
     [
@@ -249,3 +284,15 @@ def test_bad_questions_are_refused(change: dict[str, object], says: str, model: 
 def test_an_unknown_layout_is_named(model: Model) -> None:
     with pytest.raises(UnknownNameError, match="int9"):
         measured(model, "int9:tensor")
+
+
+def test_torch_is_imported_only_to_compute() -> None:
+    code = "import sys, simio.quality; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_torch_the_extra_is_named(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(MissingPackageError, match="torch") as refused:
+        measured(model, "f32")
+    assert "simio[torch]" in refused.value.hint
