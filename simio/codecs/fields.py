@@ -3,7 +3,8 @@
 A ggml quant block interleaves a scale or two with its codes, so a byte codec meets a scale every 17 to 210 bytes and
 matches nothing. This filter gathers each field of the struct over all quant blocks of a chunk into its own stream.
 Half-precision scales are split once more into their low and high bytes: exponents repeat, low mantissa bits do not.
-Two 4-bit codes share a byte; they stay together, because an entropy coder over bytes sees both anyway.
+Two 4-bit codes share a byte; they stay together, because an entropy coder over bytes sees both anyway. Eight 3-bit
+codes share three bytes (``INT3``), each of which cuts codes elsewhere: they go into three streams.
 
 The streams are framed by ``simio.codecs.framing``; bytes after the last whole quant block form a last stream.
 """
@@ -17,7 +18,6 @@ import numpy as np
 
 from simio.codecs.base import Buffer, Codec
 from simio.codecs.framing import pack, unpack
-from simio.records.weight_types import weight_type
 
 #: Fields of each quant block in memory order: (name, bytes, bytes per element). Source: structs of ggml-common.h.
 LAYOUTS: dict[str, tuple[tuple[str, int, int], ...]] = {
@@ -45,7 +45,13 @@ LAYOUTS: dict[str, tuple[tuple[str, int, int], ...]] = {
     "TQ2_0": (("qs", 64, 1), ("d", 2, 2)),
     "MXFP4": (("e", 1, 1), ("qs", 16, 1)),
     "NVFP4": (("d", 4, 1), ("qs", 32, 1)),
+    "INT3": (("codes", 3, 3),),  # simio.quant.packing
 }
+
+
+def block_bytes(dtype: str) -> int:
+    """Bytes of one quant block."""
+    return sum(n_bytes for _, n_bytes, _ in LAYOUTS[dtype])
 
 
 @cache
@@ -85,11 +91,11 @@ class Fields(Codec):
         """The fields in memory order, wide elements byte by byte from low to high, then the tail."""
         if self.dtype is None:
             return self.inner.streams(raw)
-        block_bytes = weight_type(self.dtype).block_bytes
-        n_blocks = len(raw) // block_bytes
-        blocks = np.frombuffer(raw, np.uint8, n_blocks * block_bytes).reshape(n_blocks, block_bytes)
+        n_bytes = block_bytes(self.dtype)
+        n_blocks = len(raw) // n_bytes
+        blocks = np.frombuffer(raw, np.uint8, n_blocks * n_bytes).reshape(n_blocks, n_bytes)
         gathered = (np.ascontiguousarray(blocks[:, column]).reshape(-1).data for column in columns(self.dtype))
-        return (*gathered, memoryview(raw)[n_blocks * block_bytes :])
+        return (*gathered, memoryview(raw)[n_blocks * n_bytes :])
 
     def compress(self, raw: Buffer) -> bytes:
         """Each field compressed on its own; see ``simio.codecs.framing``."""
@@ -99,9 +105,9 @@ class Fields(Codec):
         """The quant blocks put together again; raises ``ModelFileError`` on damage."""
         if self.dtype is None:
             return self.inner.decompress(stored, raw_bytes)
-        block_bytes = weight_type(self.dtype).block_bytes
-        n_blocks, n_tail = divmod(raw_bytes, block_bytes)
-        blocks = np.empty((n_blocks, block_bytes), np.uint8)
+        n_bytes = block_bytes(self.dtype)
+        n_blocks, n_tail = divmod(raw_bytes, n_bytes)
+        blocks = np.empty((n_blocks, n_bytes), np.uint8)
         lengths = [blocks[:, column].size for column in columns(self.dtype)]
         *gathered, tail = unpack(self.inner, stored, [*lengths, n_tail])
         for column, stream in zip(columns(self.dtype), gathered, strict=True):

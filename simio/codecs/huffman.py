@@ -1,46 +1,54 @@
-"""Huffman coding and nothing else: DEFLATE (RFC 1951) without matches, as zlib's strategy ``Z_HUFFMAN_ONLY`` writes it.
+"""Huffman coding over bytes (Huffman 1952), with one code a chunk or per N bytes: what rANS is to be held against.
 
-Each block of 32 Ki bytes has a table of its own, with code words of at most 15 bits. zstd's literals are Huffman-coded
-too and decompress several times faster: this codec shows what Huffman alone stores, tables following the data.
+A code word of ``l`` bits is a frequency of ``2^(k − l)`` to rANS: taking in a byte then multiplies the state by ``2^l``
+exactly, so a state is a stack of code words. Format and speed are those of ``simio.codecs.rans``; what differs is that
+each byte costs whole bits. The Huffman decoder that is fast is zstd's: several bytes a step, in C.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
-from simio.codecs.base import Buffer, Codec, checked, damaged
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
 
-_NO_HEADER = -zlib.MAX_WBITS
-_LARGEST_BLOCKS = 9  # zlib's memLevel: 2^(6 + 9) bytes share a table
+from simio.codecs.rans import Rans
 
 
 @dataclass(frozen=True, slots=True)
-class Huffman(Codec):
-    """``huffman``. It has no level: there is one Huffman code to a histogram."""
+class Huffman(Rans):
+    """``huffman``, one code a chunk, or ``huffman:N``, a code per N bytes."""
 
-    @property
-    def name(self) -> str:
-        """``huffman``."""
-        return "huffman"
+    _coder: ClassVar[str] = "huffman"
 
-    @property
-    def library_version(self) -> str:
-        """Version of the zlib in use."""
-        return f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
+    @staticmethod
+    def _fit(counts: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
+        """``2^(bits − length)`` for each used byte, with lengths of at most ``bits``."""
+        while (lengths := _lengths(counts)).max() > bits:
+            counts = (counts + 1) >> 1  # flatter counts have a flatter tree
+        frequencies: NDArray[np.uint32] = np.where(counts > 0, 1 << (bits - lengths), 0).astype(np.uint32)
+        return frequencies
 
-    def compress(self, raw: Buffer) -> bytes:
-        """One raw DEFLATE stream."""
-        coder = zlib.compressobj(9, zlib.DEFLATED, _NO_HEADER, _LARGEST_BLOCKS, zlib.Z_HUFFMAN_ONLY)
-        return coder.compress(raw) + coder.flush()
 
-    def decompress(self, stored: Buffer, raw_bytes: int) -> bytes:
-        """The content of one raw DEFLATE stream; raises ``ModelFileError`` on damage."""
-        decoder = zlib.decompressobj(_NO_HEADER)
-        try:
-            raw = decoder.decompress(stored, raw_bytes + 1)
-        except zlib.error as error:
-            raise damaged(self.name, error) from error
-        if not decoder.eof or decoder.unused_data:
-            raise damaged(self.name, "its stream does not end where it should")
-        return checked(self.name, raw, raw_bytes)
+@njit(nogil=True)
+def _lengths(counts: Any) -> Any:
+    """Lengths of Huffman's code words for ``counts (256,)``; 0 for unused bytes, and for one that is alone."""
+    weights, parents = np.zeros(511, np.int64), np.full(511, -1)
+    weights[:256] = counts
+    n_left, node = np.count_nonzero(counts), 256
+    while n_left > 1:
+        for _ in range(2):
+            least = -1
+            for i in range(node):
+                if weights[i] and parents[i] < 0 and (least < 0 or weights[i] < weights[least]):
+                    least = i
+            parents[least] = node
+            weights[node] += weights[least]
+        node, n_left = node + 1, n_left - 1
+    depths = np.zeros(511, np.int64)
+    for i in range(node - 2, -1, -1):
+        if parents[i] >= 0:
+            depths[i] = depths[parents[i]] + 1
+    return depths[:256]

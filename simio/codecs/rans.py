@@ -1,9 +1,10 @@
 """rANS over bytes: an entropy coder that spends fractions of a bit, with one frequency table a chunk or per N bytes.
 
-Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540, §2.3): with frequencies ``f_s`` that add up to ``2^k`` and
-``c_s`` their running sum, a state ``x`` takes in the symbol ``s`` as ``⌊x / f_s⌋·2^k + c_s + (x mod f_s)`` and gives it
-back as the one whose range holds ``x mod 2^k``. States stay in ``[2^32, 2^64)`` by moving 32-bit words out and in.
-Eight states take turns, which hides the latency of each (interleaving: Giesen 2014, arXiv 1402.3392).
+Range asymmetric numeral systems (Duda 2013, arXiv 1311.2540; Townsend 2020, arXiv 2001.09186): with frequencies ``f_s``
+that add up to ``2^k`` and ``c_s`` their running sum, a state ``x`` takes in the symbol ``s`` as
+``⌊x / f_s⌋·2^k + c_s + (x mod f_s)`` and gives it back as the one whose range holds ``x mod 2^k``. States stay in
+``[2^32, 2^64)`` by moving 32-bit words out and in. Eight states take turns, which hides the latency of each
+(interleaving: Giesen 2014, arXiv 1402.3392).
 
 Huffman spends a whole bit on a symbol of probability 0.9, rANS 0.15: it earns its cost below about two bits a symbol.
 
@@ -17,13 +18,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
 from simio.codecs.base import Buffer, Codec, damaged
+from simio.codecs.entropy import byte_counts
 from simio.codecs.zstd import Zstd
 from simio.errors import UsageError
 
@@ -43,23 +45,25 @@ class Rans(Codec):
     """``rans``, one table a chunk, or ``rans:N``, a table per N bytes: of a row, where N is the bytes of a row."""
 
     level: int = 0
+    _coder: ClassVar[str] = "rans"
 
     def __post_init__(self) -> None:
         if self.level and self.level not in _SEGMENTS:
             raise UsageError(
-                f"rans cannot have a table per {self.level} bytes",
-                f"use rans, one table a chunk, or rans:N with N a multiple of {_LANES} from {_SEGMENTS.start}",
+                f"{self._coder} cannot have a table per {self.level} bytes",
+                f"use {self._coder}, one table a chunk, or {self._coder}:N with N a multiple of {_LANES} "
+                f"from {_SEGMENTS.start}",
             )
 
     @property
     def name(self) -> str:
         """``rans`` or ``rans:N``."""
-        return f"rans:{self.level}" if self.level else "rans"
+        return f"{self._coder}:{self.level}" if self.level else self._coder
 
     @property
     def library_version(self) -> str:
         """Version of this module's format and the library that compresses its tables."""
-        return f"rans format 1, tables by {_TABLES.library_version}"
+        return f"{self._coder} format 1, tables by {_TABLES.library_version}"
 
     def compress(self, raw: Buffer) -> bytes:
         """Tables, states, words and tail."""
@@ -67,6 +71,8 @@ class Rans(Codec):
         symbols.flags.writeable = False  # one compiled variant, whatever the buffer
         segment, n_tables, bits = self._shape(len(symbols))
         frequencies = np.empty((n_tables, 256), _WORD)
+        for table in range(n_tables):
+            frequencies[table] = self._fit(byte_counts(symbols[table * segment :][:segment].data), bits)
         words, states = np.empty(len(symbols), _WORD), np.full(_LANES, _LOW, _STATE)
         first = _encode(symbols, segment, bits, frequencies, words, states)
         tables = _TABLES.compress(frequencies.reshape(-1, 1).view(np.uint8).T.tobytes())
@@ -95,6 +101,12 @@ class Rans(Codec):
         out[raw_bytes - n_tail :] = np.frombuffer(view[len(view) - n_tail :], np.uint8)
         return out.tobytes()
 
+    @staticmethod
+    def _fit(counts: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
+        """Frequencies (256,) that add up to ``2^bits``, as near to ``counts`` (256,) as may be."""
+        frequencies: NDArray[np.uint32] = _rounded(counts, 1 << bits)
+        return frequencies
+
     def _tables(self, stored: Buffer, n_tables: int, bits: int) -> NDArray[np.uint32]:
         """Frequencies (tables, 256), each row adding up to ``2^bits``."""
         n_bytes = n_tables * 256 * _WORD.itemsize
@@ -111,11 +123,12 @@ class Rans(Codec):
 
 
 @njit(nogil=True)
-def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint32]) -> None:
+def _rounded(counts: Any, total: int) -> Any:
     """``counts`` rounded to frequencies that add up to ``total``: each used byte has one at least.
 
     Single steps go where they cost the fewest bits: ``d/df (count·log2 f) = count / f``.
     """
+    frequencies = np.zeros(256, np.uint32)
     n, left = counts.sum(), total
     for s in range(256):
         share = max(1, int(counts[s] * total / n + 0.5)) if counts[s] else 0
@@ -132,19 +145,16 @@ def _fit(counts: NDArray[np.int64], total: int, frequencies: NDArray[np.uint32])
                 best, at = gain, s
         frequencies[at] += step
         left -= step
+    return frequencies
 
 
 @njit(nogil=True)
 def _encode(symbols: Any, segment: int, bits: int, frequencies: Any, words: Any, states: Any) -> int:
-    """Fill ``frequencies`` and ``states``; write ``words`` from their end, last byte first; the index of the first."""
+    """Fill ``states``, write ``words`` from their end; the index of the first one. The last byte goes in first."""
     k, room, word = np.uint64(bits), np.uint64(64 - bits), np.uint64(32)
     at, starts = len(words), np.empty(256, np.uint64)
     for table in range(len(frequencies) - 1, -1, -1):
         here, frequency = symbols[table * segment :][:segment], frequencies[table]
-        counts = np.zeros(256, np.int64)
-        for s in here:
-            counts[s] += 1
-        _fit(counts, 1 << bits, frequency)
         starts[0] = 0
         for s in range(255):
             starts[s + 1] = starts[s] + frequency[s]

@@ -7,9 +7,9 @@ import pytest
 
 from simio import codecs, registry
 from simio.codecs import parse
-from simio.codecs.fields import LAYOUTS, columns
+from simio.codecs.fields import LAYOUTS, block_bytes, columns
 from simio.errors import UnknownNameError, UsageError
-from simio.records.weight_types import weight_type
+from simio.records.weight_types import WEIGHT_TYPES, weight_type
 from simio.testing import check_codec
 
 SAMPLES = {
@@ -17,8 +17,10 @@ SAMPLES = {
     "lz4": ["lz4", "lz4:9"],
     "zstd": ["zstd", "zstd:1", "zstd:-5"],
     "brotli": ["brotli:1"],
+    "huffman": ["huffman", "huffman:4096"],
+    "rans": ["rans", "rans:768", "rans:4096"],
     "byteplane": ["byteplane(zstd:1)", "byteplane(fields(lz4:1))", "byteplane(byteplane(zstd:1))"],
-    "fields": ["fields(zstd:1)", "fields(raw)"],
+    "fields": ["fields(zstd:1)", "fields(raw)", "fields(rans)"],
 }
 
 
@@ -33,7 +35,8 @@ def test_codec_fulfils_the_contract(text):
 
 @pytest.mark.parametrize("dtype", sorted(LAYOUTS))
 def test_field_layout_covers_each_byte_of_a_quant_block_once(dtype):
-    block = list(range(weight_type(dtype).block_bytes))
+    block = list(range(block_bytes(dtype)))
+    assert dtype not in WEIGHT_TYPES or len(block) == weight_type(dtype).block_bytes
     assert sorted(byte for column in columns(dtype) for byte in block[column]) == block
 
 
@@ -54,6 +57,11 @@ def test_a_codec_without_level_takes_its_default(text, name):
         ("lz4:13", "no level 13"),
         ("brotli:12", "no level 12"),
         ("raw:1", "has no level"),
+        ("huffman:8", "huffman cannot have a table per 8 bytes"),
+        ("rans:255", "a table per 255 bytes"),
+        ("rans:1001", "a table per 1001 bytes"),
+        ("rans:-1", "a table per -1 bytes"),
+        ("rans:row", "not a whole number"),
         ("byteplane", "needs a codec"),
         ("byteplane:1", "needs a codec"),
         ("byteplane()", "malformed"),
@@ -78,7 +86,8 @@ def test_an_unknown_codec_names_the_close_ones(text, close):
 
 
 def test_importing_codecs_loads_no_compression_library():
-    code = "import sys, simio.codecs; print([m for m in ('zstandard', 'lz4', 'brotli', 'numpy') if m in sys.modules])"
+    libraries = ("zstandard", "lz4", "brotli", "numba", "numpy")
+    code = f"import sys, simio.codecs; print([m for m in {libraries} if m in sys.modules])"
     assert (
         subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.strip() == "[]"
     )
