@@ -235,5 +235,6 @@ def _print_kept(row: CompressibilityRow) -> None:
     if refused:
         total = sum(kept.n_weights for kept in row.kept) + row.sizes.n_weights
         share = sum(kept.n_weights for kept in refused) / max(1, total)
-        print(f"{row.quant} keeps {len(refused)} matrices as they are ({share:.1%} of all weights), "
+        many = f"{len(refused)} matrices as they are" if len(refused) > 1 else "a matrix as it is"
+        print(f"{row.quant} keeps {many} ({share:.1%} of all weights), "
               f"the first {refused[0].tensor}: {refused[0].reason}")  # fmt: skip

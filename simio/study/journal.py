@@ -69,13 +69,13 @@ class StudyJournal:
         known = self._known.get(key)
         if known is None:
             return None, codecs
-        by_codec = {codec: known["facts"].get(codec_id(codec)) for codec in codecs}
+        by_codec = [(codec, known["facts"].get(codec_id(codec))) for codec in codecs]
         facts = {
             codec.name: {stream: Facts(*numbers) for stream, numbers in found.items()}
-            for codec, found in by_codec.items()
+            for codec, found in by_codec
             if found is not None
         }
-        return Outcome(known["raw"], facts, known["entropy"]), [c for c, found in by_codec.items() if found is None]
+        return Outcome(known["raw"], facts, known["entropy"]), [c for c, found in by_codec if found is None]
 
     def add_outcome(self, key: str, outcome: Outcome, codecs: list[Codec]) -> None:
         """Remember a tensor under a layout and ``codecs``."""

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
+import numpy as np
+
 from simio.codecs.base import Codec
 from simio.errors import UsageError
 from simio.profiling.chunking import WeightsSource
@@ -79,7 +81,5 @@ def compress_matrix(
 
 def _of_tensor(quantizer: Quantizer, w: FloatArray, streams: Streams) -> frozenset[str]:
     """The streams that do not grow with the rows: those of the tensor."""
-    if len(w) < 2:
-        return frozenset()
-    fewer = quantizer.quantize(w[: len(w) // 2])
-    return frozenset(key for key, stream in streams.items() if stream.nbytes == fewer[key].nbytes)
+    other = quantizer.quantize(w[: len(w) // 2] if len(w) > 1 else np.repeat(w, 2, axis=0))
+    return frozenset(key for key, stream in streams.items() if stream.nbytes == other[key].nbytes)

@@ -1,0 +1,120 @@
+"""``simio study compressibility`` as people type it."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from command_line import simio
+from safetensors.numpy import save_file
+
+QUANTS = "int8:tensor,int8:channel,int4:group32"
+
+
+def study(*words):
+    return simio("study", "compressibility", *words)
+
+
+def test_the_table_has_a_line_a_layout_and_says_what_is_kept(model_file):
+    done = study(model_file, "--quant", QUANTS, "--codec", "raw,zstd:1", "--device", "pixel8")
+    assert done.code == 0
+    lines = done.out.splitlines()
+    for quant in QUANTS.split(","):
+        assert sum(line.strip().startswith(f"{quant} ") for line in lines) >= 2
+    assert "pixel8" in done.out
+    assert "int8:tensor keeps a matrix as it is" in done.out
+    assert "int4:group32 keeps 2 matrices as they are" in done.out
+
+
+def test_json_and_the_outputs_of_a_directory_agree(model_file, tmp_path):
+    out = tmp_path / "out"
+    done = study(model_file, "--quant", QUANTS, "--codec", "raw,zstd:1", "--json", "-o", out)
+    assert done.code == 0
+    assert json.loads((out / "compressibility.json").read_text()) == done.json
+    frame = pd.read_parquet(out / "compressibility.parquet")
+    assert len(frame) == sum(len(row["tensors"]) for row in done.json["rows"])
+    sums = frame.groupby(["quant", "codec"])[["n_weights", "raw_bytes", "stored_bytes"]].sum()
+    for row in done.json["rows"]:
+        for key in ("n_weights", "raw_bytes", "stored_bytes"):
+            assert sums.loc[(row["quant"], row["codec"]), key] == row[key]
+    assert set(frame["layer"].dropna()) == {0, 1}
+    page = (out / "compressibility.html").read_text()
+    for text in ("Uniform information", "Ratio by layer and role", "Codec against bound", "Plotly.newPlot", "pixel8"):
+        assert text in page
+    assert "<script src" not in page
+
+
+def test_the_page_draws_quality_where_it_is_known(model_file):
+    from dataclasses import replace
+
+    from simio.codecs import parse as codec
+    from simio.formats.opening import open_model
+    from simio.quant import parse as layout
+    from simio.report.compressibility_page import best_rows, render
+    from simio.study.compressibility import study as run
+
+    quantizers = [layout("int8:tensor"), layout("int8:channel")]
+    found = run(open_model(model_file), quantizers, [codec("raw"), codec("zstd:1")])
+    assert [row.codec for row in best_rows(found.rows)] == ["zstd:1", "zstd:1"]
+    judged = replace(found, rows=tuple(replace(row, kl=0.01 * (i + 1)) for i, row in enumerate(found.rows)))
+    assert "nats per token" in render(judged)
+    assert "nats per token" not in render(found)
+    assert "it takes no tensor" in render(
+        run(open_model(model_file), [layout("int4:group4096")], [codec("raw")])
+    )  # nothing to draw, and no failure
+
+
+def test_one_file_by_its_suffix(model_file, tmp_path):
+    done = study(model_file, "--quant", "int8:tensor", "--codec", "zstd:1", "-o", tmp_path / "a.parquet")
+    assert done.code == 0
+    assert [p.name for p in tmp_path.glob("a.*")] == ["a.parquet"]
+    assert f"written to {tmp_path / 'a.parquet'}" in done.out
+
+
+def test_a_second_run_gives_the_same_rates_because_they_are_remembered(model_file):
+    words = (model_file, "--quant", QUANTS, "--codec", "zstd:1", "--json")
+    assert study(*words).out == study(*words).out
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["--quant", "int8:tensr"], 2, "int8:tensor"),
+        (["--quant", "q4k"], 3, "q4_k"),
+        (["--codec", "zst:1"], 3, "zstd"),
+        (["--codec", "zstd:99"], 2, "zstd:1"),
+        (["--device", "pixel88"], 3, "pixel8"),
+        (["--workers", "0"], 2, "at least 1"),
+        (["--chunk-size", "1KiB"], 2, "4 KiB"),
+        (["-o", "nowhere/at/all"], 2, "mkdir"),
+        (["-o", "study.xlsx"], 2, ".parquet"),
+    ],
+)
+def test_mistakes_are_named(model_file, words, code, says):
+    done = study(model_file, *words)
+    assert (done.code, done.out) == (code, "")
+    assert says in done.err
+
+
+def test_files_that_cannot_be_studied(tmp_path, model_file):
+    assert study(tmp_path / "none.safetensors").code == 4
+    damaged = tmp_path / "cut.safetensors"
+    damaged.write_bytes(model_file.read_bytes()[:-1000])
+    assert study(damaged).code == 4
+    assert "preset without weights" in study("llama-3.2-1b:q4_k_m").err
+    save_file({"norm.weight": np.ones(8, np.float32)}, tmp_path / "norm.safetensors")
+    done = study(tmp_path / "norm.safetensors")
+    assert done.code == 2
+    assert "no matrix" in done.err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(model_file, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert study(model_file, "-o", tmp_path / "file" / "out").code in (2, 9)
+
+
+def test_the_help_has_an_example():
+    assert "Example: simio study compressibility" in study("--help").out
+    assert "compressibility" in simio("study", "--help").out
