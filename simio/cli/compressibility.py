@@ -191,7 +191,8 @@ def _ratios(found: Compressibility) -> Any:
 
     codecs = list(dict.fromkeys(row.codec for row in found.rows if row.codec != "raw"))
     table = Table(box=box.SIMPLE)
-    for name in ("layout", "bits/weight", "entropy", "bound", "stored bits", *codecs):
+    judged = any(row.kl is not None for row in found.rows)
+    for name in ("layout", "bits/weight", "entropy", *(("KL",) if judged else ()), "bound", "stored bits", *codecs):
         table.add_column(name, justify="left" if name == "layout" else "right", overflow="fold")
     for quant, rows in _by_layout(found).items():
         bound = min((r.sizes.bound_bytes for r in rows), default=0.0)
@@ -199,10 +200,15 @@ def _ratios(found: Compressibility) -> Any:
         least = min(row.sizes.stored_bits_per_weight for row in rows)
         cells = [_rated(next(row for row in rows if row.codec == codec)) for codec in codecs]
         table.add_row(
-            quant, f"{first.bits_per_weight:.3f}", f"{first.entropy_bits:.3f}",
+            quant, f"{first.bits_per_weight:.3f}", f"{first.entropy_bits:.3f}", *((_kl(rows[0]),) if judged else ()),
             f"{first.raw_bytes / bound:.3f}" if bound else "–", f"{least:.3f}", *cells,
         )  # fmt: skip
     return table
+
+
+def _kl(row: CompressibilityRow) -> str:
+    """Nats per token; nothing where the layout left matrices as they were."""
+    return "–" if row.kl is None else f"{row.kl:.2g}"
 
 
 def _rated(row: CompressibilityRow) -> str:

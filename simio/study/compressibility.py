@@ -258,6 +258,7 @@ class _Layout:
     def row(self, codec: Codec, decompression: Decompression | None, devices: Sequence[Device]) -> CompressibilityRow:
         """The row of this layout under ``codec``."""
         tensors = tuple(self._tensors(codec))
+        whole = self.quality if self.quality and not self.quality.n_kept else None  # of a part it would be too good
         return CompressibilityRow(
             quant=self.quantizer.name,
             codec=codec.name,
@@ -265,8 +266,8 @@ class _Layout:
             kept=self.all_kept(),
             decompression=decompression,
             break_even=tuple(break_even(device, Sizes.of(tensors), decompression) for device in devices),
-            kl=self.quality.kl if self.quality else None,
-            perplexity=self.quality.perplexity if self.quality else None,
+            kl=whole.kl if whole else None,
+            perplexity=whole.perplexity if whole else None,
         )
 
     def all_kept(self) -> tuple[KeptTensor, ...]:
