@@ -20,28 +20,19 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from real_decoders import real_decoders
 
-from simio.errors import UnknownNameError, UsageError
 from simio.formats.opening import open_model
+from simio.paths import write_whole
 from simio.quality import measure
-from simio.quant import parse
 from simio.records.quality import LayoutQuality, Quality
-from simio.registry import names
+from simio.study.layouts import DEFAULT_LAYOUTS, MORE_LAYOUTS
 
-#: Spellings of layouts that take options; every other registered layout is measured as it is called.
-GRAINS = ("tensor", "channel", "group32", "group16", "group32:affine", "group32:zero")
-SPELLED = {f"int{bits}": tuple(f"int{bits}:{grain}" for grain in GRAINS) for bits in (8, 4, 3, 2)}
+#: Scales from coarse to fine, beside what ``simio study compressibility --quant all`` looks at.
+GRAINS = tuple(f"int{bits}:{grain}" for bits in (8, 4, 3, 2) for grain in ("tensor", "channel", "group32", "group16"))
 
 
 def known_layouts(wanted: list[str]) -> list[str]:
-    """``wanted``, or all there are, without those that are not installed or need options."""
-    found = []
-    for layout in wanted or [text for name in names("quantizers") for text in SPELLED.get(name, (name,))]:
-        try:
-            parse(layout)
-            found.append(layout)
-        except (UnknownNameError, UsageError) as error:
-            print(f"skipped {layout}: {error.message}", file=sys.stderr)
-    return found
+    """``wanted``, or all there are, each once."""
+    return list(dict.fromkeys(wanted or [*DEFAULT_LAYOUTS, *MORE_LAYOUTS, *GRAINS]))
 
 
 def main() -> None:
@@ -50,6 +41,7 @@ def main() -> None:
     parser.add_argument("--layout", nargs="*", default=[], help="layouts; all registered ones unless named")
     parser.add_argument("--model", nargs="*", default=[], help="decoders; all there are unless named")
     parser.add_argument("--tokens", type=int, default=4096, help="of calibration and of evaluation text")
+    parser.add_argument("--html", type=Path, help="draw the scatter here")
     parser.add_argument("--json", type=Path, help="write everything, per tensor, here")
     options = parser.parse_args()
     layouts, found = known_layouts(options.layout), []
@@ -58,6 +50,8 @@ def main() -> None:
             if not options.model or name in options.model:
                 found.append((name, measure(open_model(path), layouts, n_tokens=options.tokens, pad_rows=True)))
                 show(*found[-1])
+    if options.html:
+        write_whole(options.html, drawn(found))
     if options.json:
         options.json.write_text(json.dumps({name: asdict(quality) for name, quality in found}, indent=1))
 
@@ -69,6 +63,41 @@ def show(name: str, quality: Quality) -> None:
     print(f"{'layout':24}" + "".join(f"{column:>10}" for column in columns))
     for one in sorted(quality.layouts, key=lambda layout: layout.kl):
         print(f"{one.quantizer:24}{_row(one)}", flush=True)
+
+
+def drawn(found: list[tuple[str, Quality]]) -> str:
+    """A page with a panel a decoder: entropy of everything stored against KL, a point a layout."""
+    from plotly.subplots import make_subplots
+
+    titles = [f"{name}: perplexity {quality.perplexity:.2f}" for name, quality in found]
+    figure = make_subplots(rows=-(-len(found) // 2), cols=2, subplot_titles=titles, vertical_spacing=0.09)
+    for place, (_, quality) in enumerate(found):
+        held = [one for one in quality.layouts if not one.n_kept]
+        for filled in (False, True):
+            shown = [one for one in held if any(t.padded_to for t in one.tensors) == filled]
+            figure.add_scatter(
+                x=[one.entropy_bits for one in shown],
+                y=[max(one.kl, 1e-9) for one in shown],
+                text=[one.quantizer for one in shown],
+                mode="markers+text",
+                textposition="top center",
+                textfont={"size": 8},
+                marker={"color": "#1f77b4", "symbol": "circle-open" if filled else "circle"},
+                name="rows filled up to whole groups" if filled else "as it is",
+                showlegend=place == 0,
+                row=place // 2 + 1,
+                col=place % 2 + 1,
+            )
+    figure.update_yaxes(type="log", title="KL(full ‖ quantized), nats per token")
+    figure.update_xaxes(title="entropy of everything stored, bits per weight", range=[0, 17])
+    figure.update_layout(
+        height=1300,
+        width=1500,
+        template="plotly_white",
+        title="The better a layout keeps a decoder, the more there is to store",
+    )
+    page: str = figure.to_html(include_plotlyjs=True, full_html=True)
+    return page
 
 
 def _row(one: LayoutQuality) -> str:
