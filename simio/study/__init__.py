@@ -1,0 +1,1 @@
+"""Studies of a model's weights before anything is deployed."""
