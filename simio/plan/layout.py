@@ -110,6 +110,7 @@ class Layout:
     looked_up_bytes: int  # loaded but not multiplied: tables of which one row is read, towers, buffers
     dense_bytes: int  # raw bytes that every token multiplies
     expert_bytes: int  # raw bytes of all routed experts
+    residency: tuple[tuple[str, str], ...] = ()  # (tensor, where it lies), by a joint plan; empty: the planner decides
 
     @property
     def n_experts(self) -> int:
@@ -160,6 +161,7 @@ def lay_out(profile: CodecProfile) -> Layout:
         looked_up_bytes=sum(t.n_bytes for t in looked_up) + sum(t.n_bytes for t in model.tensors if t.name in idle),
         dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
         expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
+        residency=tuple((one.tensor, one.residency) for one in profile.plan),
     )
 
 
