@@ -1,1 +1,1 @@
-"""Studies of a model's weights before anything is deployed."""
+"""Studies over a model's real weights: how far each layout compresses, and what that is worth on a device."""
