@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 
 from simio.errors import UsageError
 from simio.plan.build import PREFETCH_DEPTH, READ_BYTES
-from simio.plan.layout import SLAB_BYTES
+from simio.plan.layout import SLAB_BYTES, Chunk
 from simio.plan.memory import buffer_bytes, kv_cache_bytes
 from simio.plan.passes import Passes
 from simio.plan.placed import Placed
+from simio.plan.residency import reads
 from simio.predict.resolve import complete
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
-from simio.records.model import Tensor
 from simio.records.plan import Fetch, Plan, RamUse, Step
 from simio.records.scenario import Scenario
 from simio.records.weight_types import weight_type
@@ -40,6 +40,7 @@ from simio.service_times import (
 from simio.study.choices import ChoiceTable, Option, TensorChoice
 from simio.study.mixed_profile import Chosen, mixed_profile, padded_chunks
 from simio.study.problem import Indices, Problem
+from simio.study.steps import Group, by_layer, by_slab
 from simio.units import MIB
 
 #: The label of tensors that stay as they are stored.
@@ -93,12 +94,21 @@ class Setting:
 
 
 def candidates(table: ChoiceTable, setting: Setting, decompresses: bool) -> Candidates:
-    """All options within ``setting``. Without ``decompresses`` only those that never decompress while tokens are made,
-    and cores that do not share with workers: two regimes, because the rates of one plan depend on which it is."""
+    """All options within ``setting``.
+
+    Without ``decompresses`` only those that never decompress while tokens are made, and cores that do not share with
+    workers: two regimes, because the rates of one plan depend on which it is.
+    """
     labels = [label for label in table.labels if _has_rate(setting.device, label[1])]
-    reference = _Reference(table, setting, labels, decompresses)
-    tensors_of = _grouped(table, setting.grain)
-    first = {tensor.name: step for step, group in enumerate(_steps(table)) for tensor in group}
+    if setting.grain not in GRAINS:
+        raise UsageError(f"'{setting.grain}' is nothing to choose by", f"use one of {', '.join(GRAINS)}")
+    whole = setting.grain == "layer"
+    groups = by_layer(table) if whole else by_slab(table)
+    reference = _Reference(table, setting, labels, groups, decompresses)
+    tensors_of = [
+        group.choices if whole else (choice,) for group in groups for choice in group.choices[: 1 if whole else None]
+    ]
+    first = {choice.tensor.name: step for step, group in enumerate(groups) for choice in group.choices}
     rows: list[tuple[int, list[float], float, float, float]] = []
     meaning: list[tuple[tuple[str, str], str]] = []
     for item, group in enumerate(tensors_of):
@@ -144,22 +154,6 @@ def rated(table: ChoiceTable, device: Device) -> tuple[str, ...]:
     return (f"{device.name} has no decompression rate for {', '.join(missing)}: not chosen",) if missing else ()
 
 
-def _steps(table: ChoiceTable) -> list[list[Tensor]]:
-    """The matrices by layer; those in no layer (the head) come last."""
-    layers = sorted({c.tensor.layer for c in table.choices if c.tensor.layer is not None})
-    groups = [[c.tensor for c in table.choices if c.tensor.layer == layer] for layer in layers]
-    rest = [c.tensor for c in table.choices if c.tensor.layer is None]
-    return [*groups, rest] if rest else groups
-
-
-def _grouped(table: ChoiceTable, grain: str) -> list[tuple[TensorChoice, ...]]:
-    if grain not in GRAINS:
-        raise UsageError(f"'{grain}' is nothing to choose by", f"use one of {', '.join(GRAINS)}")
-    by_name = {choice.tensor.name: choice for choice in table.choices}
-    groups = [tuple(by_name[t.name] for t in group) for group in _steps(table)]
-    return groups if grain == "layer" else [(choice,) for group in groups for choice in group]
-
-
 class _Reference:
     """The rates every option meets, and what is the same for all of them: attention, norms, rows, KV cache, buffers.
 
@@ -168,7 +162,12 @@ class _Reference:
     """
 
     def __init__(
-        self, table: ChoiceTable, setting: Setting, labels: Sequence[tuple[str, str]], decompresses: bool
+        self,
+        table: ChoiceTable,
+        setting: Setting,
+        labels: Sequence[tuple[str, str]],
+        groups: Sequence[Group],
+        decompresses: bool,
     ) -> None:
         device, self.chunk_bytes = setting.device, setting.scenario.chunk_bytes or MIB
         profile = self._profile(table, device, labels if decompresses else [])
@@ -186,8 +185,8 @@ class _Reference:
             codec: rates_of(device, plan, codec, Factors(), 1.0, scenario.read_limit_bytes_per_s)
             for codec in {"raw", *(codec for _, codec in labels)}
         }
-        self.link_per_byte = self._link_per_byte(table)
-        self.fixed = self._fixed(table, plan, placed)
+        self.link_per_byte = self._link_per_byte(groups)
+        self.fixed = self._fixed(table, groups, plan, placed)
         kv, buffers = kv_cache_bytes(scenario, architecture), buffer_bytes(scenario, architecture)
         small = placed.held_bytes  # only what is not a choice is held in the reference
         row = sum(fetch.staging_bytes for fetch in placed.rows(1))
@@ -219,31 +218,31 @@ class _Reference:
             ram=RamUse(0, 0, 0, 0, scenario.ram_bytes or 0),
         )
 
-    def _link_per_byte(self, table: ChoiceTable) -> list[float]:
+    def _link_per_byte(self, groups: Sequence[Group]) -> list[float]:
         """Seconds of the link per stored byte, by step: in reads as large as the step's matrices together allow."""
-        by_name = {choice.tensor.name: choice for choice in table.choices}
         found = []
-        for group in _steps(table):
-            sizes = [o.stored_bytes for t in group for o in (by_name[t.name].options or (by_name[t.name].kept,))]
-            mean = len(group) * sum(sizes) / len(sizes)
+        for group in groups:
+            sizes = [o.stored_bytes for choice in group.choices for o in (choice.options or (choice.kept,))]
+            mean = len(group.choices) * sum(sizes) / len(sizes)
             size = int(min(self.read_bytes, max(4096.0, mean)))
             found.append(float(link_s(Fetch(size, 1, 0, 0, 0, 0, sequential=True), self.plain)) / size)
         return found
 
-    def _fixed(self, table: ChoiceTable, plan: Plan, placed: Placed) -> NDArray[np.float64]:
+    def _fixed(self, table: ChoiceTable, groups: Sequence[Group], plan: Plan, placed: Placed) -> NDArray[np.float64]:
         """``(k, 3)``: attention (mean over the tokens), synchronisation, norms and biases; rows of embedding tables."""
-        steps = _steps(table)
-        fixed = np.zeros((len(steps), 3))
-        layer_of = {group[0].layer: number for number, group in enumerate(steps)}
+        fixed = np.zeros((len(groups), 3))
+        layer_of: dict[int | None, int] = {}
+        for number, group in enumerate(groups):
+            layer_of.setdefault(group.layer, number)
         for index in plan.order:
             for step in plan.passes[index].steps:
-                at = layer_of.get(step.layer, len(steps) - 1)
+                at = layer_of.get(step.layer, len(groups) - 1)
                 busy = attention_s(step, self.plain) + step.overheads * self.plain.layer_overhead_s
                 fixed[at, 2] += float(busy) / len(plan.order)
         chosen = {choice.tensor.name for choice in table.choices}
         for tensor in table.model.tensors:
             if tensor.name not in chosen and tensor.role not in ("embedding", "other"):
-                at = layer_of.get(tensor.layer, len(steps) - 1)
+                at = layer_of.get(tensor.layer, len(groups) - 1)
                 fixed[at, 2] += self._compute(weight_type(tensor.dtype).gemv_class, tensor.n_bytes)
         fixed[0, 0] += sum(float(link_s(fetch, self.plain)) for fetch in placed.rows(1))
         return fixed
@@ -266,4 +265,10 @@ class _Reference:
             inflate = float(decompress_s(one, self.rates[option.codec])) / option.relative_rate / self.n_workers
         if residency == "ram-compressed":
             return 0.0, inflate, compute, float(stored), float(packed)
-        return stored * self.link_per_byte[step], inflate, compute, 0.0, float(stored + packed)
+        return self._link(chunks, stored, step), inflate, compute, 0.0, float(stored + packed)
+
+    def _link(self, chunks: list[Chunk], stored: int, step: int) -> float:
+        """A tensor smaller than a read shares reads with its neighbours; of larger ones each read is counted."""
+        if stored < self.read_bytes:
+            return stored * self.link_per_byte[step]
+        return float(sum(link_s(fetch, self.plain) for fetch in reads(chunks, self.read_bytes, staged=False)))

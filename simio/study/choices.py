@@ -1,7 +1,7 @@
 """What can be chosen for each tensor, from the rows of ``simio study compressibility``: sizes, rates and quality costs.
 
-A tensor that the study did not measure takes the means of its role over the tensors it did: so weights of a small model
-stand for those of a large one of which only the shapes are known.
+A study of another model gives each tensor the means of its role: so real weights of a small model stand for those of a
+large one of which only the shapes are known.
 """
 
 from __future__ import annotations
@@ -188,11 +188,12 @@ def table(model: Model, records: Iterable[Record], measure: str) -> ChoiceTable:
     by_name = {(r.tensor, r.n_weights, r.quant, r.codec): r for r in records}
     by_role = dict(_by_role(records))
     labels = list(dict.fromkeys((r.quant, r.codec) for r in records))
-    measured = {r.tensor for r in records}
+    known = {(r.tensor, r.n_weights) for r in records}
+    is_own = any((t.name, t.n_weights) in known for t in tensors)
     choices, borrowed = [], 0
     for tensor in tensors:
         own = [by_name.get((tensor.name, tensor.n_weights, *label)) for label in labels]
-        if not any(own) and tensor.name not in measured:
+        if not is_own:
             own = [_scaled(by_role.get((tensor.role, *label)), tensor) for label in labels]
             borrowed += any(own)
         options = tuple(_option(r, tensor, measure, n_weights) for r in own if r is not None)

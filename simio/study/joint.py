@@ -16,17 +16,19 @@ from numpy.typing import NDArray
 from simio.errors import SimioError, UsageError
 from simio.predict import laws
 from simio.predict.point import Point, evaluate
-from simio.predict.resolve import Resolved, complete
+from simio.predict.resolve import complete
 from simio.records.joint import JointPlan, JointRow, Outcome, SingleChoice
 from simio.study.candidates import AS_STORED, Candidates, Setting, candidates, rated
 from simio.study.choices import ChoiceTable
-from simio.study.milp import GAP, least_cost, least_ram, solve
+from simio.study.milp import least_cost, least_ram, solve
 from simio.study.mixed_profile import Chosen, mixed_profile
 from simio.study.problem import Indices, Problem
 from simio.units import MIB, format_bytes
 
 #: Predictions that differ by less, as a share, are alike.
 ALIKE = 1e-3
+#: Relative gap at which the joint programs stop: a tenth of what any phone measurement resolves.
+JOINT_GAP = 1e-3
 
 #: Called with (programs solved, in all).
 Progress = Callable[[int, int], None]
@@ -44,47 +46,48 @@ def joint(
     table: ChoiceTable,
     setting: Setting,
     *,
-    time_limit_s: float = 60.0,
-    gap: float = GAP,
+    time_limit_s: float = 30.0,
+    gap: float = JOINT_GAP,
     full_check: bool = False,
     progress: Progress | None = None,
 ) -> JointPlan:
     """The fastest choice within the budgets of ``setting``.
 
-    ``time_limit_s`` is for each of the two programs of the joint choice. ``full_check`` lets SimPy play the whole run.
-    Raises ``UsageError`` where a budget cannot be kept, with the least that can; and as ``predict``.
+    ``time_limit_s`` is for each of the two programs of the joint choice, ``gap`` where they stop. ``full_check`` lets
+    SimPy play the whole run. Raises ``UsageError`` where a budget cannot be kept, with the least that can; and as
+    ``predict``.
     """
     if not isfinite(setting.cost_budget) or setting.cost_budget < 0:
         raise UsageError(f"a quality budget of {setting.cost_budget}", "give a number of at least 0")
     regimes = [candidates(table, setting, decompresses) for decompresses in (False, True)]
     labels = [one for one in dict.fromkeys(regimes[1].labels) if setting.may_keep or one != AS_STORED]
     done = _Ticks(progress, len(labels) + 1)
-    found = _best(regimes, None, setting.may_keep, time_limit_s, gap)
-    if found is None:
+    found = _solved(regimes, None, setting.may_keep, time_limit_s, gap)
+    if not found:
         raise _infeasible(regimes, setting)
+    outcomes = [_outcome(one, table, setting, "joint") for one in found]
     done.tick()
     singles = []
     for label in labels:
-        one = _best(regimes, label, setting.may_keep, time_limit_s / 4, gap)
-        if one is not None:
-            singles.append(_single(label, one, table, setting))
+        of_label = _solved(regimes, label, setting.may_keep, time_limit_s / 10, gap)
+        if of_label:
+            singles.append(_single(label, of_label, table, setting))
         done.tick()
     singles.sort(key=lambda single: single.best_s)
-    best = _outcome(found, table, setting, "joint", check=True, full=full_check)
     notes = [*table.notes, *rated(table, setting.device)]
-    placed = min(singles, key=lambda s: s.outcome.predicted_s, default=None)
-    if placed is not None and placed.outcome.predicted_s < best.predicted_s * (1 - ALIKE):
-        notes.append(
-            "the linear model preferred a mixture that is predicted slower than a single choice: that is taken"
-        )
-        bound = min(best.bound_s, placed.outcome.model_s)
-        best = replace(placed.outcome, bound_s=bound)
+    best = min(outcomes, key=lambda one: one.predicted_s)
+    placed = min((single.outcome for single in singles), key=lambda one: one.predicted_s, default=best)
+    if placed.predicted_s < best.predicted_s * (1 - ALIKE):
+        notes.append("no mixture found is predicted faster than the best single choice, which is taken")
+        best = replace(placed, bound_s=min(best.bound_s, placed.model_s))
+    checked = complete(setting.scenario, setting.device, best.profile)
+    laws.check(evaluate(checked), checked.scenario, full_check)
     return JointPlan(
         model=table.model.name,
         device=setting.device.id,
         measure=table.measure,
         cost_budget=setting.cost_budget,
-        ram_budget=_resolved(found.chosen, table, setting, "joint").scenario.ram_bytes or 0,
+        ram_budget=checked.scenario.ram_bytes or 0,
         outcome=best,
         singles=tuple(singles),
         notes=tuple(notes),
@@ -103,23 +106,20 @@ class _Ticks:
             self.report(self.done, self.total)
 
 
-def _best(
+def _solved(
     regimes: list[Candidates], label: tuple[str, str] | None, may_keep: bool, time_limit_s: float, gap: float
-) -> _Found | None:
-    """The faster of the regimes; with a ``label``, of its options only. None where nothing fits."""
-    best: _Found | None = None
-    bound = inf
+) -> list[_Found]:
+    """What is best in each regime; with a ``label``, of its options only. The bound is that of both together."""
+    found = []
     for regime in regimes:
         problem, numbers = _restricted(regime, label, may_keep)
         solution = solve(problem, time_limit_s, gap)
-        if solution is None:
-            continue
-        options: Indices = numbers[solution.chosen]
-        bound = min(bound, solution.bound_s)
-        if best is None or solution.latency_s < best.model_s:
+        if solution is not None:
+            options: Indices = numbers[solution.chosen]
             cost = regime.problem.quality(options)
-            best = _Found(regime.chosen(options), cost, solution.latency_s, solution.bound_s)
-    return None if best is None else replace(best, bound_s=bound)
+            found.append(_Found(regime.chosen(options), cost, solution.latency_s, solution.bound_s))
+    bound = min((one.bound_s for one in found), default=inf)
+    return [replace(one, bound_s=bound) for one in found]
 
 
 def _restricted(regime: Candidates, label: tuple[str, str] | None, may_keep: bool) -> tuple[Problem, Indices]:
@@ -153,20 +153,11 @@ def _infeasible(regimes: list[Candidates], setting: Setting) -> UsageError:
     )
 
 
-def _resolved(chosen: list[Chosen], table: ChoiceTable, setting: Setting, name: str) -> Resolved:
+def _outcome(found: _Found, table: ChoiceTable, setting: Setting, name: str) -> Outcome:
+    """A selection as predicted."""
     chunk_bytes = setting.scenario.chunk_bytes or MIB
-    profile = mixed_profile(table.model, chosen, setting.device, chunk_bytes, name)
-    return complete(setting.scenario, setting.device, profile)
-
-
-def _outcome(
-    found: _Found, table: ChoiceTable, setting: Setting, name: str, check: bool = False, full: bool = False
-) -> Outcome:
-    """A selection as predicted; with ``check``, held against the laws by SimPy, too."""
-    resolved = _resolved(found.chosen, table, setting, name)
-    point = evaluate(resolved)
-    if check:
-        laws.check(point, resolved.scenario, full)
+    profile = mixed_profile(table.model, found.chosen, setting.device, chunk_bytes, name)
+    point = evaluate(complete(setting.scenario, setting.device, profile))
     rows = tuple(
         JointRow(
             tensor=one.tensor.name,
@@ -182,22 +173,22 @@ def _outcome(
         )
         for one in found.chosen
     )
-    return Outcome(
-        rows, found.cost, found.model_s, found.bound_s, _token_s(point), point.plan.ram.peak, resolved.profile
-    )
+    return Outcome(rows, found.cost, found.model_s, found.bound_s, _token_s(point), point.plan.ram.peak, profile)
 
 
 def _token_s(point: Point) -> float:
+    """The mean decoded token. [s]"""
     latencies = point.token_latencies_s
     return sum(latencies) / len(latencies)
 
 
-def _single(label: tuple[str, str], found: _Found, table: ChoiceTable, setting: Setting) -> SingleChoice:
-    outcome = _outcome(found, table, setting, f"{label[0]}, {label[1]}")
+def _single(label: tuple[str, str], found: list[_Found], table: ChoiceTable, setting: Setting) -> SingleChoice:
+    outcomes = [_outcome(one, table, setting, f"{label[0]}, {label[1]}") for one in found]
+    outcome = min(outcomes, key=lambda one: one.predicted_s)
     spread: float | None = None
     try:
-        open_ = replace(setting.scenario, runtime="auto")
-        spread = _token_s(evaluate(complete(open_, setting.device, replace(outcome.profile, plan=()))))
+        evenly = replace(outcome.profile, plan=())
+        spread = _token_s(evaluate(complete(replace(setting.scenario, runtime="stream"), setting.device, evenly)))
     except SimioError:
         spread = None  # as `predict` would pin, it does not fit
     return SingleChoice(*label, outcome, spread)
