@@ -9,7 +9,19 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, validate
+from simio.cli import (
+    calibrate,
+    devices,
+    generate,
+    inspect,
+    models,
+    pack,
+    predict,
+    profile,
+    run,
+    study_joint,
+    validate,
+)
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -34,6 +46,9 @@ app.command("validate")(validate.validate)
 app.command("calibrate")(calibrate.calibrate)
 app.command("models")(models.models)
 app.add_typer(devices.app, name="devices")
+_study = typer.Typer(help="Studies of a model's weights.", no_args_is_help=True)
+_study.command("joint")(study_joint.joint)
+app.add_typer(_study, name="study")
 
 
 @app.callback(invoke_without_command=True)
