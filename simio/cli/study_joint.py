@@ -28,7 +28,7 @@ def joint(
     study: Annotated[Path, typer.Option(help="JSON or Parquet of `simio study compressibility`.")],
     device: Annotated[str, typer.Option(help="Catalogue id, or path of a device file.")],
     quality: Annotated[
-        _Text, typer.Option(help="Budget: a number in --measure, or a quantizer that must not be beaten by less.")
+        _Text, typer.Option(help="Budget: a number in --measure, or a quantizer of the study to be as good as.")
     ] = None,
     ram: Annotated[_Text, typer.Option(help="RAM the app may use, e.g. 2GB. Default: the device's.")] = None,
     measure: Annotated[str, typer.Option(help="What quality is counted in: weight_error, output_error or kl.")] = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tiny import MB, device
@@ -50,10 +50,12 @@ def _matrix(name: str, role: str, layer: int | None, n_rows: int) -> Tensor:
     return Tensor(name, (n_rows, 1000), "F16", role, layer, None, 1, n, 2 * n)
 
 
-def study(of: Model, codecs: tuple[str, ...] = ("raw", "zstd:1"), kl: bool = False) -> dict[str, Any]:
+def study(
+    of: Model, codecs: tuple[str, ...] = ("raw", "zstd:1"), kl: bool = False, layouts: tuple[Layout, ...] = LAYOUTS
+) -> dict[str, Any]:
     """The document of a compressibility study: the head is twice as sensitive as the rest, and compresses worse."""
     rows = []
-    for layout in LAYOUTS:
+    for layout in layouts:
         for codec in codecs:
             tensors = []
             for t in (t for t in of.tensors if len(t.shape) > 1):
@@ -72,9 +74,9 @@ def study(of: Model, codecs: tuple[str, ...] = ("raw", "zstd:1"), kl: bool = Fal
     return {"model": of.name, "rows": rows}
 
 
-def choices(of: Model, measure: str = "weight_error", codecs: tuple[str, ...] = ("raw", "zstd:1")) -> ChoiceTable:
+def choices(of: Model, measure: str = "weight_error", **options: Any) -> ChoiceTable:
     """The choices that :func:`study` offers."""
-    return table(of, records_of(study(of, codecs, kl=measure == "kl")), measure)
+    return table(of, records_of(study(of, kl=measure == "kl", **options)), measure)
 
 
 def setting(ram: int, cost: float, on: Device | None = None, grain: str = "tensor", **options: Any) -> Setting:
@@ -87,7 +89,5 @@ def slow_disk(bandwidth: float = 2e8, decompress: float = 4e8) -> Device:
     """Reading is slower than everything else."""
     made = device(bandwidth=bandwidth, latency_s=1e-5, decompress=decompress, usable=64 * MB)
     gemv = {"int8": 1e10, "int4": 1e10, "f16": 1e10, "f32": 1e10}
-    from dataclasses import replace
-
     rates = {kernel: replace(made.cpu.gemv["int8"], value=rate) for kernel, rate in gemv.items()}
     return replace(made, cpu=replace(made.cpu, gemv=rates))
