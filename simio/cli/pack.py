@@ -24,7 +24,10 @@ def pack(
         str | None, typer.Option(help="raw, lz4:1, byteplane(zstd:1), fields(zstd:1) … for all tensors [zstd:1].")
     ] = None,
     plan: Annotated[
-        Path | None, typer.Option(help='JSON: {"default": "zstd:1", "tensors": {"name or pattern": "codec"}}.')
+        Path | None,
+        typer.Option(
+            help='JSON: {"default": "zstd:1", "tensors": {"name or pattern": "codec"}}, or a plan of study joint.'
+        ),
     ] = None,
     chunk_size: Annotated[str, typer.Option(help="Unit compressed and read alone.")] = "1MiB",
     workers: _Workers = None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from simio.cli import compressibility
+from simio.cli import compressibility, joint
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,9 +12,5 @@ app = typer.Typer(
 )
 
 
-@app.callback()
-def _study() -> None:
-    """Keeps ``study`` a group while it has one command."""
-
-
 app.command("compressibility")(compressibility.compressibility)
+app.command("joint")(joint.joint)

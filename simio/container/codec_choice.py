@@ -2,7 +2,7 @@
 
 ``{"default": "zstd:1", "tensors": {"output.weight": "raw", "blk.*.ffn_*": "fields(zstd:1)"}}``. A tensor's own name
 wins over patterns (``*``, ``?``, ``[…]``), the first pattern that fits over later ones; the default takes the rest, and
-the bytes outside tensors.
+the bytes outside tensors. A plan of `simio study joint` (docs/joint.md) is one, too: of the file that has its layouts.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from typing import Any
 
 from simio.codecs import Codec, parse
 from simio.errors import SimioError, UnknownNameError, UsageError
+from simio.profiling import profile_file
+from simio.records.model import Model
 
 DEFAULT = "zstd:1"
 _EXAMPLE = 'write {"default": "zstd:1", "tensors": {"output.weight": "raw"}}'
@@ -24,10 +26,11 @@ _WILD = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class CodecChoice:
-    """``default``, and codecs by tensor name or pattern in the order given."""
+    """``default``, and codecs by tensor name or pattern in the order given; ``dtypes`` that a joint plan counts on."""
 
     default: Codec
     tensors: dict[str, Codec] = field(default_factory=dict)
+    dtypes: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def everywhere(cls, codec: str) -> CodecChoice:
@@ -46,6 +49,8 @@ class CodecChoice:
             raise UsageError(f"{path}: cannot be read: {error.strerror}", _EXAMPLE) from error
         except (ValueError, RecursionError) as error:
             raise UsageError(f"{path}: not a codec plan ({error})", _EXAMPLE) from error
+        if isinstance(table, dict) and "tensor_plan" in table:
+            return cls._of_joint_plan(path)
         tensors = table.get("tensors", {}) if isinstance(table, dict) else None
         if not isinstance(tensors, dict):
             raise UsageError(f"{path}: not a codec plan", _EXAMPLE)
@@ -53,6 +58,23 @@ class CodecChoice:
             raise UnknownNameError("key of a codec plan", key, ("default", "tensors"))
         default = _codec(table.get("default", DEFAULT), f"{path}: default")
         return cls(default, {name: _codec(text, f"{path}: {name}") for name, text in tensors.items()})
+
+    @classmethod
+    def _of_joint_plan(cls, path: Path) -> CodecChoice:
+        profile = profile_file.load(path)
+        dtypes = {tensor.name: tensor.dtype for tensor in profile.model.tensors}
+        codecs = {one.tensor: _codec(one.codec, f"{path}: {one.tensor}") for one in profile.plan}
+        return cls(parse("raw"), codecs, dtypes)
+
+    def check(self, model: Model) -> None:
+        """Raises ``UsageError`` where ``model`` stores a tensor in another layout than a joint plan chose."""
+        for tensor in model.tensors:
+            planned = self.dtypes.get(tensor.name, tensor.dtype)
+            if planned != tensor.dtype:
+                raise UsageError(
+                    f"the joint plan stores {tensor.name} as {planned}, {model.name} has it as {tensor.dtype}",
+                    "quantize the model as the plan says, then pack that file",
+                )
 
     def for_tensors(self, names: Iterable[str]) -> list[Codec]:
         """The codec of each tensor; raises ``UnknownNameError`` for a name or pattern that fits none."""

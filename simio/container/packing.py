@@ -121,6 +121,7 @@ def _job(source: Path, choice: CodecChoice, chunk_bytes: int) -> _Job:
         raise UsageError(f"{source} is packed already", "simio unpack gives back the model file it was packed from")
     files = source_files(source, model)
     layout = lay_out(model, files, chunk_bytes)
+    choice.check(model)
     chosen = choice.for_tensors(tensor.name for tensor in model.tensors)
     known = {("raw", "U8"): 0}
     numbers = []

@@ -20,6 +20,7 @@ from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, chosen, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
+from simio.plan.placed import Placed
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
 from simio.plan.routing import draw_routing, replayed, union
 from simio.records.model import Architecture
@@ -131,12 +132,29 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, arou
         return expert_streaming.stream(
             scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
         )
+    if layout.residency:
+        return _placed(scenario, layout, architecture, around)
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:
         cache.prepare(expert_streaming.references(scenario, layout, _routing(scenario, layout, around.trace)))
     passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load(), around.trace)
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
+
+
+def _placed(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
+    """Every tensor where a joint plan puts it."""
+    base = _ram(scenario, architecture, weights=0)
+    placed = Placed(layout, _read_bytes(scenario))
+    held, step = placed.held_bytes, placed.step_staging_bytes
+    free = base.budget - base.peak - held
+    require(held + step, base.budget - base.peak, "the joint plan", "give more --ram, or plan for less")
+    staging = min((_prefetch(scenario) + 1) * step, free) if scenario.staging_bytes is None else scenario.staging_bytes
+    require(step, staging, "staging for one layer", "raise --staging")
+    require(staging, free, "staging", "lower --staging or give more --ram")
+    ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)
+    passes = _walk(scenario, layout, architecture, placed, placed.load(), around.trace)
+    return _plan(scenario, passes, ram, staging)
 
 
 @dataclass(frozen=True, slots=True)

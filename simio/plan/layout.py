@@ -110,6 +110,7 @@ class Layout:
     looked_up_bytes: int  # loaded but not multiplied: tables of which one row is read, towers, buffers
     dense_bytes: int  # raw bytes that every token multiplies
     expert_bytes: int  # raw bytes of all routed experts
+    residency: tuple[tuple[str, str], ...] = ()  # (tensor, where it lies), by a joint plan; empty: the planner decides
 
     @property
     def n_experts(self) -> int:
@@ -131,7 +132,7 @@ def lay_out(profile: CodecProfile) -> Layout:
     model = profile.model
     compression = dict(zip((t.name for t in model.tensors), profile.tensors, strict=True))
     head = head_names(model)
-    idle = _idle_names(model)
+    idle = idle_names(model)
     looked_up = [t for t in model.tensors if t.role == "embedding" and t.name not in head]
     last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
     dense: dict[int, list[Tensor]] = {}
@@ -143,7 +144,7 @@ def lay_out(profile: CodecProfile) -> Layout:
             continue
         layer = last if tensor.layer is None else tensor.layer
         (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
-    chunk = _packed_chunk if profile.basis == "packed" else _chunk
+    chunk = _packed_chunk if profile.basis == "packed" else file_chunk
     blocks: list[Slab | ExpertLayer] = []
     for layer in sorted({*dense, *experts}):
         label = "head" if layer == last and last else f"layer {layer}"
@@ -160,6 +161,7 @@ def lay_out(profile: CodecProfile) -> Layout:
         looked_up_bytes=sum(t.n_bytes for t in looked_up) + sum(t.n_bytes for t in model.tensors if t.name in idle),
         dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
         expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
+        residency=tuple((one.tensor, one.residency) for one in profile.plan),
     )
 
 
@@ -225,7 +227,7 @@ class _OpenSlab:
         return Slab(layer, label, chunks, extents, *by_class, self.raw_bytes, label.startswith("head"))
 
 
-def _idle_names(model: Model) -> set[str]:
+def idle_names(model: Model) -> set[str]:
     """What a text token does not touch: buffers, vision and audio towers, multi-token prediction.
 
     They have role ``other``; where nothing else is known, unknown tensors count as the model.
@@ -280,7 +282,7 @@ def _expert_layer(
             chunks += _packed_shares([(compression[t.name], t.n_stacked) for t in alike])
         else:
             packed = compression[tensor.name]
-            chunks.append(_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
+            chunks.append(file_chunk(raw, -(-raw * sum(packed.stored_bytes) // max(1, sum(packed.raw_bytes)))))
         kernel = weight_type(tensor.dtype).gemv_class
         bytes_by_class[kernel] = bytes_by_class.get(kernel, 0) + raw
         weights_by_class[kernel] = weights_by_class.get(kernel, 0) + tensor.n_weights // tensor.n_stacked
@@ -305,7 +307,7 @@ def _mean(chunks: Sequence[Chunk]) -> Chunk:
 
 
 @lru_cache(maxsize=65536)
-def _chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
+def file_chunk(raw_bytes: int, stored_bytes: int) -> Chunk:
     """Pad a compressed chunk to the alignment; what no longer shrinks is stored raw."""
     padded = _aligned(stored_bytes)
     return Chunk(raw_bytes, padded if stored_bytes < raw_bytes and padded < raw_bytes else raw_bytes)

@@ -130,7 +130,7 @@ class Streamed:
     def load(self) -> list[tuple[Fetch, ...]]:
         """What is read before the first token: the pinned part of every slab."""
         return [
-            tuple(f for r in split.held() for f in _reads(r, self.read_bytes, staged=False))
+            tuple(f for r in split.held() for f in reads(r, self.read_bytes, staged=False))
             for split in self._slabs.values()
         ]
 
@@ -164,12 +164,9 @@ class Streamed:
     def rows(self, n: int) -> tuple[Fetch, ...]:
         """What holds each embedding row is read for itself."""
         n_bytes = self.layout.row.stored_bytes + self.layout.tied_row_bytes
-        if not n_bytes:
-            return ()
         key = ("rows", n)
         if key not in self._made:
-            n_reads = n * -(-n_bytes // self.read_bytes)
-            self._made[key] = (Fetch(n * n_bytes, n_reads, 0, 0, 0, n_bytes, sequential=False),)
+            self._made[key] = row_fetches(n_bytes, n, self.read_bytes)
         return self._made[key]
 
     def _held_bytes(self, chunks: Iterable[Chunk]) -> int:
@@ -177,8 +174,8 @@ class Streamed:
 
     def _use(self, chunks: tuple[Chunk, ...], hit: bool, sequential: bool = True) -> list[Fetch]:
         if not hit:
-            return list(_reads(chunks, self.read_bytes, staged=True, sequential=sequential))
-        return list(_decompressions(chunks)) if self.holds_compressed else []
+            return list(reads(chunks, self.read_bytes, staged=True, sequential=sequential))
+        return list(decompressions(chunks)) if self.holds_compressed else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +206,7 @@ def requests(chunks: Iterable[Chunk], read_bytes: int) -> list[tuple[Chunk, ...]
     return cut
 
 
-def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool, sequential: bool = True) -> Iterable[Fetch]:
+def reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool, sequential: bool = True) -> Iterable[Fetch]:
     """One fetch per request. Staging holds what was read and, where compressed, what it decompresses to."""
     for request in requests(chunks, read_bytes):
         packed = [c.raw_bytes for c in request if c.is_compressed]
@@ -225,13 +222,20 @@ def _reads(chunks: Iterable[Chunk], read_bytes: int, staged: bool, sequential: b
         )
 
 
-def _decompressions(chunks: Iterable[Chunk]) -> Iterable[Fetch]:
+def decompressions(chunks: Iterable[Chunk]) -> Iterable[Fetch]:
     """Compressed chunks already in RAM: no read, but a decompression into staging."""
     for chunk in chunks:
         if chunk.is_compressed:
             yield Fetch(0, 0, 0, chunk.raw_bytes, 1, chunk.raw_bytes, sequential=True)
 
 
+def row_fetches(n_bytes: int, n: int, read_bytes: int) -> tuple[Fetch, ...]:
+    """The reads of ``n`` embedding rows of ``n_bytes`` each, with their pages; nothing where rows are in RAM."""
+    if not n_bytes:
+        return ()
+    return (Fetch(n * n_bytes, n * -(-n_bytes // read_bytes), 0, 0, 0, n_bytes, sequential=False),)
+
+
 def load_experts(layer: ExpertLayer, read_bytes: int) -> tuple[Fetch, ...]:
     """All experts of a layer, read once into RAM, expert by expert."""
-    return tuple(_reads(layer.chunks, read_bytes, staged=False)) * layer.n_experts
+    return tuple(reads(layer.chunks, read_bytes, staged=False)) * layer.n_experts

@@ -58,8 +58,8 @@ def complete(scenario: Scenario, device: Device, profile: CodecProfile, layout: 
     """
     layout = layout or lay_out(profile)
     architecture = profile.model.architecture
-    if scenario.runtime == "auto" and profile.basis == "packed":
-        scenario = replace(scenario, runtime="stream")  # a container is made to be streamed
+    if scenario.runtime == "auto" and (profile.basis == "packed" or layout.residency):
+        scenario = replace(scenario, runtime="stream")  # a container, or a joint plan, is made to be streamed
     _check(scenario, device, layout)
     trace = None if scenario.routing is None else _trace_of(scenario.routing, layout)
     n_threads = scenario.n_threads or device.cpu.default_threads
@@ -170,6 +170,8 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         if getattr(scenario, name) is not None:
             other = "mmap" if name in MMAP_ONLY else "stream"
             raise UsageError(f"{name} means nothing to the runtime {scenario.runtime}", f"use --runtime {other}")
+    if layout.residency:
+        _check_joint_plan(scenario, layout)
     if scenario.ram_bytes is not None and scenario.available_bytes is not None:
         raise UsageError("both ram_bytes and available_bytes are given", "the first is a limit; leave one of them out")
     if scenario.cache_policy in ("pinned", "belady", "layer_lru", "layer_lfu") and not layout.n_experts:
@@ -188,6 +190,20 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         raise UnknownNameError("cache policy", scenario.cache_policy, registry.names("cache_policies"))
     if scenario.top_k and scenario.top_k > layout.n_experts:
         raise UsageError(f"top_k is {scenario.top_k}, but the model has {layout.n_experts} experts", "lower --top-k")
+
+
+#: Choices that a joint plan has made.
+_PLANNED = ("pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes", "cache_form")
+
+
+def _check_joint_plan(scenario: Scenario, layout: Layout) -> None:
+    if layout.n_experts:
+        raise UsageError("a joint plan of a model with routed experts", "joint plans are for dense models")
+    if scenario.runtime != "stream":
+        raise UsageError(f"runtime {scenario.runtime} does not follow a joint plan", "use --runtime stream")
+    for name in _PLANNED:
+        if getattr(scenario, name) is not None:
+            raise UsageError(f"{name} is given, but the joint plan says what is in RAM", "leave it out")
 
 
 def relative_rate(profile: CodecProfile) -> float:
@@ -245,7 +261,7 @@ def uncompressed(profile: CodecProfile) -> CodecProfile:
     if profile.codec == "raw":
         return profile
     tensors = tuple(replace(t, stored_bytes=t.raw_bytes) for t in profile.tensors)
-    return replace(profile, codec="raw", tensors=tensors, decompress=None, reference=None, ratio_interval=None)
+    return replace(profile, codec="raw", tensors=tensors, decompress=None, reference=None, ratio_interval=None, plan=())
 
 
 def as_path(name: str) -> Path:

@@ -2,6 +2,7 @@
 
 ``{"simio_profile": 1, "model": …, "codec": …, "tensors": {"raw": …, "stored": …, …}, …}``. Chunk sizes are flat arrays
 over the whole model; raw sizes are run-length pairs ``[n_bytes, n_chunks]`` per tensor, as nearly all are equal.
+A joint plan adds ``"tensor_plan": {tensor: {"quant", "codec", "residency"}}`` (docs/joint.md).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from simio.errors import ProfileError
 from simio.paths import write_whole
 from simio.profiling.model_columns import model_from_json, model_to_json
 from simio.records.codec_profile import CodecProfile, HostFacts, Rate, TensorCompression
+from simio.records.tensor_plan import TensorPlan
 
 #: The suffix by which a profile is recognised as one.
 SUFFIX = ".simio.json"
@@ -68,7 +70,17 @@ def _to_json(profile: CodecProfile) -> dict[str, Any]:
             "entropy": [t.entropy_bits_per_byte for t in tensors],
             "basis": [t.basis for t in tensors],
         },
-    }
+    } | _plan_to_json(profile.plan)
+
+
+def _plan_to_json(plan: tuple[TensorPlan, ...]) -> dict[str, Any]:
+    rows = {one.tensor: {"quant": one.quant, "codec": one.codec, "residency": one.residency} for one in plan}
+    return {"tensor_plan": rows} if rows else {}
+
+
+def _plan_from_json(table: dict[str, dict[str, str]]) -> tuple[TensorPlan, ...]:
+    rows = ((name, row["quant"], row["codec"], row["residency"]) for name, row in table.items())
+    return tuple(TensorPlan(*row) for row in rows)
 
 
 def _from_json(data: dict[str, Any]) -> CodecProfile:
@@ -84,6 +96,7 @@ def _from_json(data: dict[str, Any]) -> CodecProfile:
         reference=None if reference is None else Rate(**reference),
         host=None if host is None else HostFacts(**host),
         ratio_interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        plan=_plan_from_json(data.get("tensor_plan", {})),
     )
 
 
@@ -111,6 +124,9 @@ def _checked(profile: CodecProfile) -> CodecProfile:
             raise ValueError(f"{tensor.name}: stored chunks do not fit the raw ones")
         if sum(raw) != tensor.n_bytes or not 0 <= compression.entropy_bits_per_byte <= 8:
             raise ValueError(f"{tensor.name}: {sum(raw)} bytes in chunks, {tensor.n_bytes} in the model")
+    unknown = {one.tensor for one in profile.plan} - {tensor.name for tensor in profile.model.tensors}
+    if unknown:
+        raise ValueError(f"tensor_plan: the model has no tensor {min(unknown)}")
     for rate in (profile.decompress, profile.reference):
         if rate is not None and not 0 < rate.low_bytes_per_s <= rate.median_bytes_per_s <= rate.high_bytes_per_s < 1e15:
             raise ValueError(f"decompression rate {rate}")

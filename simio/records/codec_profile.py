@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from simio.records.model import Model
+from simio.records.tensor_plan import TensorPlan
 
 
 def plain_codec(name: str) -> str:
@@ -56,7 +57,11 @@ class TensorCompression:
 
 @dataclass(frozen=True, slots=True)
 class CodecProfile:
-    """A model's compression under one codec. ``ratio_interval`` is the 95 % interval of raw/stored when sampled."""
+    """A model's compression under one codec. ``ratio_interval`` is the 95 % interval of raw/stored when sampled.
+
+    With a joint ``plan`` codecs differ by tensor: ``codec`` is then that of most bytes, ``decompress`` ÷ ``reference``
+    how much faster the mixture decompresses than that codec's reference.
+    """
 
     model: Model
     codec: str  # "zstd:1", "byteplane(zstd:1)", "raw"
@@ -69,6 +74,7 @@ class CodecProfile:
     reference: Rate | None = (
         None  # the same codec on the reference buffer, same host: carries the rate to other devices
     )
+    plan: tuple[TensorPlan, ...] = ()  # what a joint choice decided, by tensor; empty: nothing was decided
 
     @property
     def raw_bytes(self) -> int:

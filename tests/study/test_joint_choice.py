@@ -1,0 +1,175 @@
+"""The joint choice as a whole: budgets kept, never slower than one choice for all, and as fast as predictions allow."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise, product
+
+import numpy as np
+import pytest
+from studied import LAYOUTS, MB, choices, decoder, setting, slow_disk, study
+
+from simio.errors import SimioError, UsageError
+from simio.predict import laws
+from simio.predict.point import evaluate
+from simio.predict.resolve import complete
+from simio.study import exhaustive
+from simio.study.candidates import candidates
+from simio.study.choices import records_of, table
+from simio.study.joint import joint
+from simio.study.milp import solve
+from simio.study.mixed_profile import mixed_profile
+
+#: Between the errors of int8 and of int4: some matrices can be int4, not all.
+BETWEEN = 2e-3
+
+
+def predicted_s(profile, made):
+    latencies = evaluate(complete(made.scenario, made.device, profile)).token_latencies_s
+    return sum(latencies) / len(latencies)
+
+
+@pytest.mark.parametrize("grain", ["tensor", "layer"])
+@pytest.mark.parametrize("ram", [8 * MB, 9 * MB, 12 * MB, 30 * MB])
+@pytest.mark.parametrize("cost", [5e-4, BETWEEN, 1e-2])
+def test_budgets_are_kept_and_no_single_choice_is_faster(grain, ram, cost):
+    found = joint(choices(decoder(3)), setting(ram, cost, grain=grain))
+    outcome = found.outcome
+    assert outcome.cost <= cost * (1 + 1e-9)
+    assert outcome.cost == pytest.approx(sum(row.cost for row in outcome.rows))
+    assert outcome.ram_bytes <= found.ram_budget == ram
+    assert found.singles
+    assert all(single.outcome.cost <= cost * (1 + 1e-9) for single in found.singles)
+    assert min(s.outcome.predicted_s for s in found.singles) >= outcome.predicted_s * (1 - 1e-3)
+    if grain == "layer":
+        for layer in range(3):
+            assert len({(r.quant, r.codec, r.residency) for r in outcome.rows if r.layer == layer}) == 1
+
+
+def test_a_mixture_pays_where_the_budget_lies_between_two_layouts():
+    found = joint(choices(decoder(3)), setting(8 * MB, BETWEEN))
+    assert found.factor > 1.25
+    assert {row.quant for row in found.outcome.rows} >= {"int8:tensor", "int4:group32"}
+
+
+@pytest.mark.parametrize("decompress", [4e8, 4e9])
+@pytest.mark.parametrize("ram", [8 * MB, 9 * MB, 12 * MB, 30 * MB])
+def test_the_linear_model_says_what_the_prediction_says(ram, decompress):
+    outcome = joint(choices(decoder(3)), setting(ram, BETWEEN, slow_disk(decompress=decompress))).outcome
+    assert outcome.model_s == pytest.approx(outcome.predicted_s, rel=0.05)
+    assert outcome.bound_s <= outcome.model_s * (1 + 1e-9)
+
+
+def test_few_tensors_are_placed_as_trying_every_selection_places_them():
+    made = setting(5 * MB, BETWEEN)
+    regime = candidates(choices(decoder(2, head=0), layouts=LAYOUTS[:1] + LAYOUTS[3:]), made, decompresses=True)
+    small = regime.problem.only(regime.problem.undominated())
+    assert exhaustive.n_selections(small) > 1000
+    tried, solved = exhaustive.best(small), solve(regime.problem)
+    assert solved.latency_s == pytest.approx(small.latency_s(tried), rel=1e-6)
+
+
+def test_no_selection_of_few_tensors_is_predicted_much_faster():
+    """Every selection that keeps the budgets, predicted by the recurrence."""
+    of = decoder(2, head=0)
+    made = setting(5 * MB, BETWEEN)
+    offered = choices(of, codecs=("raw",), layouts=LAYOUTS[:1] + LAYOUTS[3:])
+    found = joint(offered, made)
+    regime = candidates(offered, made, decompresses=False)
+    problem, best = regime.problem, np.inf
+    slices = [problem.options_of(item) for item in range(problem.n_items)]
+    n_tried = 0
+    for selection in product(*(range(s.start, s.stop) for s in slices)):
+        chosen = np.array(selection)
+        if problem.quality(chosen) > BETWEEN:
+            continue
+        profile = mixed_profile(of, regime.chosen(chosen), made.device, MB, "tried")
+        try:
+            best = min(best, predicted_s(profile, made))
+        except SimioError:
+            continue  # does not fit
+        n_tried += 1
+    assert n_tried > 100
+    assert best <= found.outcome.predicted_s <= best * 1.02
+
+
+def test_the_plan_is_what_the_prediction_ran():
+    made = setting(8 * MB, BETWEEN)
+    outcome = joint(choices(decoder(3)), made, full_check=True).outcome
+    plan = {one.tensor: one for one in outcome.profile.plan}
+    assert predicted_s(outcome.profile, made) == outcome.predicted_s
+    for row in outcome.rows:
+        assert (plan[row.tensor].quant, plan[row.tensor].codec) == (row.quant, row.codec)
+        assert plan[row.tensor].residency == row.residency
+        kept = next(t for t in outcome.profile.model.tensors if t.name == row.tensor)
+        assert kept.n_bytes == row.raw_bytes
+    assert plan["blk.0.attn_norm.weight"].residency == "ram"
+    laws.check(evaluate(complete(made.scenario, made.device, outcome.profile)), made.scenario, full=True)
+
+
+def test_a_budget_of_ram_that_cannot_be_kept_names_the_least_that_can():
+    offered = choices(decoder(3))
+    with pytest.raises(UsageError, match=r"RAM budget of 6 MB: the least is") as refused:
+        joint(offered, setting(6 * MB, 1e-4))
+    mib = int(refused.value.hint.split("at least ")[1].split("MiB")[0])
+    assert joint(offered, setting(mib << 20, 1e-4)).outcome.predicted_s > 0
+    with pytest.raises(UsageError, match="RAM budget"):
+        joint(offered, setting((mib - 1) << 20, 1e-4))
+
+
+def test_a_budget_of_quality_that_cannot_be_kept_names_the_least_that_can():
+    made = setting(60 * MB, 1e-6)
+    assert joint(choices(decoder(3)), made).outcome.cost == 0  # as stored
+
+    with pytest.raises(UsageError, match=r"quality budget of 1e-06: the least is 6\.") as refused:
+        joint(choices(decoder(3)), replace(made, may_keep=False))
+    least = float(refused.value.hint.split("at least ")[1].split(",")[0])
+    assert least == pytest.approx(choices(decoder(3)).cost_of("int8:group32"), rel=1e-3)
+
+
+@pytest.mark.parametrize("cost", [-1.0, float("nan"), float("inf")])
+def test_a_budget_that_means_nothing_is_refused(cost):
+    with pytest.raises(UsageError, match="quality budget"):
+        joint(choices(decoder(2)), setting(60 * MB, cost))
+
+
+def test_more_budget_is_never_slower():
+    offered = choices(decoder(3))
+    by_ram = [joint(offered, setting(ram * MB, BETWEEN)).outcome.model_s for ram in (8, 9, 10, 16)]
+    by_cost = [joint(offered, setting(8 * MB, cost)).outcome.model_s for cost in (1e-4, 5e-4, BETWEEN, 1e-2)]
+    for times in (by_ram, by_cost):
+        assert all(later <= earlier * (1 + 2e-3) for earlier, later in pairwise(times))
+
+
+def test_costs_add_up_to_what_was_measured():
+    of = decoder(3)
+    by_kl = choices(of, "kl")
+    for layout in LAYOUTS:
+        assert by_kl.cost_of(layout.name) == pytest.approx(10 * layout.error)
+    heads = [c for c in by_kl.choices if c.tensor.role == "head"]
+    mlps = [c for c in by_kl.choices if c.tensor.name == "blk.0.ffn_up.weight"]
+    assert heads[0].options[0].cost == pytest.approx(4 * mlps[0].options[0].cost)  # twice the weights, twice the error
+    with pytest.raises(UsageError, match="no output_error"):
+        table(of, records_of(study(of)), "output_error")
+    with pytest.raises(UsageError, match="no quantizer 'q4_k'"):
+        by_kl.cost_of("q4_k")
+
+
+def test_a_study_of_another_model_gives_the_means_of_its_roles():
+    of = decoder(2, scale=3)
+    borrowed = table(of, records_of(study(decoder(3))), "weight_error")
+    assert "6" not in borrowed.notes[0].split("of")[0]
+    own = choices(of)
+    assert not own.notes
+    for a, b in zip(borrowed.choices, own.choices, strict=True):
+        for option, same in zip(a.options, b.options, strict=True):
+            assert option.label == same.label
+            assert option.raw_bytes == pytest.approx(same.raw_bytes, abs=2)
+            assert option.stored_bytes == pytest.approx(same.stored_bytes, rel=1e-3)
+            assert option.cost == pytest.approx(same.cost)
+
+
+def test_a_codec_without_a_rate_on_the_device_is_left_out():
+    found = joint(choices(decoder(2), codecs=("raw", "brotli:5")), setting(12 * MB, BETWEEN))
+    assert {row.codec for row in found.outcome.rows} == {"raw"}
+    assert any("brotli:5" in note for note in found.notes)
