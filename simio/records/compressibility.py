@@ -35,7 +35,7 @@ class TensorCompressibility:
     entropy_bits: float
     bound_bytes: float
     compressed_bytes: int
-    weight_mse: float | None = None
+    weight_mse: float
     output_error: float | None = None
 
     @property

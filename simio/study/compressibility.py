@@ -291,7 +291,7 @@ class _Layout:
                 entropy_bits=outcome.entropy_bits,
                 bound_bytes=sum(f.bound for f in facts.values()),
                 compressed_bytes=sum(f.compressed for f in facts.values()),
-                weight_mse=error.weight_error if error else None,
+                weight_mse=outcome.weight_error,
                 output_error=error.output_error if error else None,
             )
 

@@ -71,6 +71,7 @@ def compress_matrix(
         with _large if is_large else nullcontext():
             w = matrix.read(source, first, n_rows)
             streams = quantizer.quantize(w)
+            tally.count_error(w, streams)
         tally.count_codes(streams, w.shape)
         if first == 0 and len(runs) > 1 and quantizer.rows_apart:
             of_tensor = _of_tensor(quantizer, w, streams)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from simio.codecs.base import Codec
 from simio.codecs.chunk import compress_chunk
 from simio.codecs.entropy import byte_counts, entropy_bits
-from simio.quant.contract import Quantizer, Streams
+from simio.quant.contract import FloatArray, Quantizer, Streams
 from simio.records.weight_types import WEIGHT_TYPES
 
 
@@ -71,11 +71,15 @@ class Facts:
 
 @dataclass(slots=True)
 class Outcome:
-    """A tensor under a layout: raw bytes by stream, facts by codec and stream, entropy of the codes per weight."""
+    """A tensor under a layout: raw bytes by stream, facts by codec and stream, entropy of the codes per weight.
+
+    ``weight_error`` is ``‖W − Wq‖² / ‖W‖²``, 0 for a matrix of zeros.
+    """
 
     raw: dict[str, int] = field(default_factory=dict)
     facts: dict[str, dict[str, Facts]] = field(default_factory=dict)
     entropy_bits: float = 0.0
+    weight_error: float = 0.0
 
 
 class Tally:
@@ -91,6 +95,13 @@ class Tally:
         self._bytes: dict[tuple[str, str], list[NDArray[Any]]] = {}
         self._codes: dict[tuple[str, int], NDArray[Any]] = {}
         self._raw: dict[str, int] = {}
+        self._square = self._square_off = 0.0
+
+    def count_error(self, w: FloatArray, streams: Streams) -> None:
+        """Add the errors of ``w``, which became ``streams``."""
+        off = w - self._quantizer.dequantize(streams, (w.shape[0], w.shape[1]))
+        self._square += float(np.vdot(w, w))
+        self._square_off += float(np.vdot(off, off))
 
     def count_codes(self, streams: Streams, shape: tuple[int, int]) -> None:
         """Add the codes of ``shape`` weights to the histograms; a 32-bit symbol counts as its two halves."""
@@ -125,7 +136,8 @@ class Tally:
                 self._facts[codec.name][key].bound = bits / 8
         code_bits = sum(entropy_bits(counts) * float(counts.sum()) for counts in self._codes.values())
         facts = {name: dict(by_stream) for name, by_stream in self._facts.items()}
-        return Outcome(self._raw, facts, code_bits / max(1, n_weights))
+        error = self._square_off / self._square if self._square else 0.0
+        return Outcome(self._raw, facts, code_bits / max(1, n_weights), error)
 
     def _compress(self, key: str, raw: memoryview | bytes) -> None:
         seen: set[str] = set()
