@@ -22,6 +22,7 @@ COMMANDS = (
     "calibrate",
     "study",
     "study compressibility",
+    "study joint",
     "models",
     "devices",
     "devices list",

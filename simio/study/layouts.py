@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from simio import codecs, quant, registry
 from simio.codecs.base import Codec
-from simio.errors import UsageError
+from simio.errors import MissingPackageError, UnknownNameError, UsageError
 from simio.quant.contract import Quantizer
 
 #: From coarse to fine scales for each width, and the formats people download. Those not installed are left out.
@@ -63,7 +63,7 @@ def _parsed(
         raise UsageError(f"{option} '{','.join(asked)}' has an empty name", f"write for example {option} {default[-3]}")
     known = registry.names(group)
     if not asked:
-        names = [name for name in default if re.split(r"[:(]", name)[0] in known]
+        names = [name for name in default if _is_installed(group, re.split(r"[:(]", name)[0])]
     found: dict[str, Named] = {}
     for name in names:
         for one in _expanded(group, known) if name == ALL else [name]:
@@ -78,6 +78,15 @@ def _expanded(group: str, known: Sequence[str]) -> list[str]:
         listed = (*DEFAULT_LAYOUTS, *MORE_LAYOUTS)
         return [*listed, *(name for name in known if name not in {text.partition(":")[0] for text in listed})]
     return [f"{name}(zstd:1)" if codecs.is_filter(name) else name for name in known]
+
+
+def _is_installed(group: str, name: str) -> bool:
+    """Whether ``name`` is registered, and the packages that it needs are there."""
+    try:
+        registry.get(group, name)
+    except (UnknownNameError, MissingPackageError):
+        return False
+    return True
 
 
 def _split(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from simio import registry
 from simio.codecs import parse as codec
 from simio.codecs.base import Codec
 from simio.codecs.chunk import compress_chunk
-from simio.errors import UnknownNameError, UsageError, WriteError
+from simio.errors import MissingPackageError, UnknownNameError, UsageError, WriteError
 from simio.formats.opening import open_model
 from simio.quant import parse as layout
 from simio.quant.contract import Quantizer, TensorSummary
@@ -327,6 +327,19 @@ def test_names_with_commas_all_and_none():
     every = {q.name.partition(":")[0] for q in layouts(["all"])}
     assert every == set(registry.names("quantizers"))
     assert "byteplane(zstd:1)" in {c.name for c in codecs_of(["all"])}
+
+
+def test_the_default_does_without_codecs_whose_packages_are_missing(monkeypatch):
+    def get(group, name):
+        if name in ("rans", "huffman"):
+            raise MissingPackageError(f"{name} needs the package 'numba'", "pip install numba")
+        return there(group, name)
+
+    there = registry.get
+    monkeypatch.setattr(registry, "get", get)
+    assert {c.name for c in codecs_of([])} == set(DEFAULT_CODECS) - {"rans", "huffman"}
+    with pytest.raises(MissingPackageError):
+        codecs_of(["rans"])
 
 
 def test_names_that_are_not_known():
