@@ -75,7 +75,9 @@ class StudyJournal:
             for codec, found in by_codec
             if found is not None
         }
-        return Outcome(known["raw"], facts, known["entropy"], known["error"]), [c for c, found in by_codec if found is None]
+        return Outcome(known["raw"], facts, known["entropy"], known["error"]), [
+            c for c, found in by_codec if found is None
+        ]
 
     def add_outcome(self, key: str, outcome: Outcome, codecs: list[Codec]) -> None:
         """Remember a tensor under a layout and ``codecs``."""
@@ -83,7 +85,9 @@ class StudyJournal:
             codec_id(codec): {s: [f.stored, f.compressed, f.bound] for s, f in outcome.facts[codec.name].items()}
             for codec in codecs
         }
-        self._add(key, {"raw": outcome.raw, "entropy": outcome.entropy_bits, "error": outcome.weight_error, "facts": facts})
+        self._add(
+            key, {"raw": outcome.raw, "entropy": outcome.entropy_bits, "error": outcome.weight_error, "facts": facts}
+        )
 
     def find_rate(self, key: str) -> tuple[bool, Decompression | None]:
         """Whether a rate was measured, and what it is: nothing where no chunk shrank."""

@@ -16,6 +16,7 @@ from simio.codecs.base import Codec
 from simio.codecs.chunk import compress_chunk
 from simio.errors import MissingPackageError, UnknownNameError, UsageError, WriteError
 from simio.formats.opening import open_model
+from simio.formats.weights import WeightsReader
 from simio.quant import parse as layout
 from simio.quant.contract import Quantizer, TensorSummary
 from simio.study import compressibility, matrices, quantizing
@@ -34,8 +35,13 @@ def run(path, quants=QUANTS, codecs=CODECS, **options):
 
 
 def sizes(found):
-    """Everything but rates, which are measured."""
-    return [(row.quant, row.codec, row.tensors, row.kept) for row in found.rows]
+    """Everything but rates, which are measured, and errors, sums whose last digit depends on the order."""
+    return [(row.quant, row.codec, [replace(t, weight_mse=0.0) for t in row.tensors], row.kept) for row in found.rows]
+
+
+def errors(found):
+    """Relative square errors of the weights, row by row."""
+    return [t.weight_mse for row in found.rows for t in row.tensors]
 
 
 def test_the_document_has_the_keys_that_were_promised(model_file):
@@ -88,7 +94,21 @@ def test_runs_of_rows_give_what_the_whole_gives(model_file, monkeypatch, run_wei
     whole = run(model_file, quants, codecs, chunk_bytes=4096)
     for module in (matrices, quantizing, compressibility):
         monkeypatch.setattr(module, "RUN_WEIGHTS", run_weights)
-    assert sizes(run(model_file, quants, codecs, chunk_bytes=4096)) == sizes(whole)
+    in_runs = run(model_file, quants, codecs, chunk_bytes=4096)
+    assert sizes(in_runs) == sizes(whole)
+    assert errors(in_runs) == pytest.approx(errors(whole), rel=1e-5)
+
+
+def test_errors_of_weights_are_those_of_the_dequantized(model_file):
+    source, q = open_model(model_file), layout("int4:channel")
+    (row,) = run(model_file, ["int4:channel"], ["raw"]).rows
+    found, _ = matrices.matrices(source)
+    with WeightsReader(source) as reader:
+        for table in row.tensors:
+            matrix = next(m for m in found if m.tensor.name == table.tensor)
+            w = matrix.read(reader, 0, matrix.shape[0])
+            off = w - q.dequantize(q.quantize(w), w.shape)
+            assert table.weight_mse == pytest.approx(np.vdot(off, off) / np.vdot(w, w), rel=1e-4)
 
 
 def test_workers_change_nothing(model_file):
@@ -204,13 +224,13 @@ class OneLayout:
 
 
 def test_quality_joins_by_layout_and_tensor(model_file):
-    errors = (OneTensor("model.embed_tokens.weight", 1e-5, None),)
-    found = {"bf16": OneLayout(0, 0.25, 7.5, errors), "int8:tensor": OneLayout(64, 0.1, 6.0, ())}
+    judged = (OneTensor("model.embed_tokens.weight", 1e-5, 0.125),)
+    found = {"bf16": OneLayout(0, 0.25, 7.5, judged), "int8:tensor": OneLayout(64, 0.1, 6.0, ())}
     rows = run(model_file, ["int8:tensor", "bf16"], ["raw"], qualities=found).rows
     assert [(row.kl, row.perplexity) for row in rows] == [(None, None), (0.25, 7.5)]  # a part is not the whole
-    errors = {t.tensor: (t.weight_mse, t.output_error) for t in rows[1].tensors}
-    assert errors.pop("model.embed_tokens.weight") == (1e-5, None)
-    assert set(errors.values()) == {(None, None)}
+    outputs = {t.tensor: t.output_error for t in rows[1].tensors}
+    assert outputs.pop("model.embed_tokens.weight") == 0.125
+    assert set(outputs.values()) == {None}
 
 
 @dataclass(frozen=True)
