@@ -94,7 +94,7 @@ holds for all (`simio.testing.check_quantizer`).
 
 Bad input is refused with an error that names the layout: NaN or infinity, an empty matrix or one without rows, anything
 but two dimensions, rows that are no whole number of groups, weights beyond what FP16 scales can hold. float64 is taken
-as float32. A matrix, row or group of zeros comes back as zeros; one of equal weights as near as the layout's step allows.
+as float32. A matrix, row or group of zeros comes back as zeros; one of equal weights as near as a step allows.
 """
 
 

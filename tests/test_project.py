@@ -26,6 +26,10 @@ def test_the_prediction_in_the_readme_is_up_to_date():
     assert (ROOT / "README.md").read_text(encoding="utf-8") == generate.readme()
 
 
+def test_the_page_of_layouts_is_up_to_date():
+    assert (ROOT / "docs" / "layouts.md").read_text(encoding="utf-8") == generate.layouts()
+
+
 @pytest.mark.parametrize("command", [c for c in generate.COMMANDS if c])
 def test_every_command_has_an_example_in_its_help(command):
     assert "Example: simio" in simio(*command.split(), "--help").out
