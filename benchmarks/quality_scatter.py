@@ -24,10 +24,19 @@ from simio.formats.opening import open_model
 from simio.paths import write_whole
 from simio.quality import measure
 from simio.records.quality import LayoutQuality, Quality
+from simio.report.validation_markdown import section
 from simio.study.layouts import DEFAULT_LAYOUTS, MORE_LAYOUTS
 
 #: Scales from coarse to fine, beside what ``simio study compressibility --quant all`` looks at.
 GRAINS = tuple(f"int{bits}:{grain}" for bits in (8, 4, 3, 2) for grain in ("tensor", "channel", "group32", "group16"))
+
+
+#: Named in the picture and listed on the page.
+SHOWN = (
+    "f32", "f16", "bf16", "f8_e4m3", "int8:tensor", "int8:channel", "q8_0", "q6_k", "q5_k", "q4_k", "int4:tensor",
+    "int4:channel", "int4:group32", "nf4", "nvfp4", "int3:channel", "int2:channel", "ternary:absmean", "binary:channel",
+    "squeezellm:4bit", "vptq:v8:k256:r256", "gptq:int4:group128", "bitstack:4",
+)  # fmt: skip
 
 
 def known_layouts(wanted: list[str]) -> list[str]:
@@ -41,6 +50,7 @@ def main() -> None:
     parser.add_argument("--layout", nargs="*", default=[], help="layouts; all registered ones unless named")
     parser.add_argument("--model", nargs="*", default=[], help="decoders; all there are unless named")
     parser.add_argument("--tokens", type=int, default=4096, help="of calibration and of evaluation text")
+    parser.add_argument("--markdown", type=Path, help="renew the section of this page")
     parser.add_argument("--html", type=Path, help="draw the scatter here")
     parser.add_argument("--json", type=Path, help="write everything, per tensor, here")
     options = parser.parse_args()
@@ -50,6 +60,9 @@ def main() -> None:
             if not options.model or name in options.model:
                 found.append((name, measure(open_model(path), layouts, n_tokens=options.tokens, pad_rows=True)))
                 show(*found[-1])
+    if options.markdown:
+        page = options.markdown.read_text(encoding="utf-8") if options.markdown.is_file() else ""
+        write_whole(options.markdown, section(page, "entropy and KL", listed(found), "# Compressibility"))
     if options.html:
         write_whole(options.html, drawn(found))
     if options.json:
@@ -65,6 +78,35 @@ def show(name: str, quality: Quality) -> None:
         print(f"{one.quantizer:24}{_row(one)}", flush=True)
 
 
+def listed(found: list[tuple[str, Quality]]) -> str:
+    """Markdown: how closely KL follows entropy, and both for some layouts."""
+    from scipy.stats import spearmanr
+
+    lines = ["## Entropy and KL of complete decoders", "", "![entropy against KL](entropy-and-kl.png)", ""]
+    for name, quality in found:
+        held = [one for one in quality.layouts if not one.n_kept]
+        rank = spearmanr([one.entropy_bits for one in held], [one.kl for one in held]).statistic
+        lines.append(
+            f"- {name}: {len(held)} layouts, rank correlation of entropy and KL {rank:.2f}, {quality.n_tokens} tokens"
+        )
+    lines += ["", "| layout | " + " | ".join(f"{name}: entropy, KL" for name, _ in found) + " |"]
+    lines.append("|---|" + "---|" * len(found))
+    by_name = [{one.quantizer: one for one in quality.layouts} for _, quality in found]
+    for layout in SHOWN:
+        cells = [f"{of[layout].entropy_bits:.2f}, {of[layout].kl:.2g}" if layout in of else "–" for of in by_name]
+        lines.append(f"| {layout} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _READING])
+
+
+_READING = """\
+Entropy is that of everything stored, in bits per weight; KL(full ‖ quantized) in nats per token of the models' own
+text. Rows are filled up to whole groups where they are not (stories260k, craftgpt), which costs bits. Bitllama was
+trained ternary: what keeps three levels is exact, what has no zero is not, and entropy says nothing. Craftgpt's weights
+are 8-bit codes, so 16-bit floats are exact.
+Regenerate: `python benchmarks/quality_scatter.py --tokens 1024 --html FILE --markdown reports/compressibility.md`
+"""
+
+
 def drawn(found: list[tuple[str, Quality]]) -> str:
     """A page with a panel a decoder: entropy of everything stored against KL, a point a layout."""
     from plotly.subplots import make_subplots
@@ -78,7 +120,8 @@ def drawn(found: list[tuple[str, Quality]]) -> str:
             figure.add_scatter(
                 x=[one.entropy_bits for one in shown],
                 y=[max(one.kl, 1e-9) for one in shown],
-                text=[one.quantizer for one in shown],
+                text=[one.quantizer if one.quantizer in SHOWN else "" for one in shown],
+                hovertext=[one.quantizer for one in shown],
                 mode="markers+text",
                 textposition="top center",
                 textfont={"size": 8},
