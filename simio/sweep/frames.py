@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from simio import catalog, codecs
 from simio.analytic import recurrence
-from simio.errors import InfeasibleError, UnknownNameError, UsageError
+from simio.errors import InfeasibleError, MissingPackageError, SimioError
 from simio.plan import build
 from simio.plan.layout import Layout, lay_out
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
@@ -115,13 +115,15 @@ def run(frame: Frame) -> Outcome:
     found = Outcome.empty(frame.n)
     try:
         first = resolved(frame)
-    except (UsageError, UnknownNameError, InfeasibleError) as error:
-        found.reason[:] = error.message
-        return found
-    for rows in _by_runtime(frame, first):
-        part = frame if len(rows) == frame.n else frame.only(rows)
-        one = first if rows[0] == 0 else resolved(part)
-        found.put(rows, _run_alike(part, one))
+        for rows in _by_runtime(frame, first):
+            part = frame if len(rows) == frame.n else frame.only(rows)
+            one = first if rows[0] == 0 else resolved(part)
+            found.put(rows, _run_alike(part, one))
+    except MissingPackageError:
+        raise
+    except SimioError as error:
+        found.reason[found.reason == None] = error.message  # noqa: E711 - elementwise
+        found.numbers[:] = np.nan
     return found
 
 
