@@ -128,14 +128,14 @@ _TWO_LISTS = (
 
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.dense_weights is not None:
-        routing = _routing(scenario, layout, around.trace)
+        routing = routing_of(scenario, layout, around.trace)
         return expert_streaming.stream(
             scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
         )
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:
-        cache.prepare(expert_streaming.references(scenario, layout, _routing(scenario, layout, around.trace)))
+        cache.prepare(expert_streaming.references(scenario, layout, routing_of(scenario, layout, around.trace)))
     passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load(), around.trace)
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
 
@@ -237,7 +237,7 @@ def _walk(
     trace: RoutingTrace | None,
 ) -> Passes:
     """Load, prefill in batches, decode token by token."""
-    routing = _routing(scenario, layout, trace)
+    routing = routing_of(scenario, layout, trace)
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     passes.load(load)
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
@@ -250,7 +250,7 @@ def _walk(
     return passes
 
 
-def _routing(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
+def routing_of(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
     """The experts of every token, prompt first; nothing for a dense model."""
     n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
     n_tokens = scenario.prompt_tokens + scenario.n_tokens

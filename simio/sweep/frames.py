@@ -271,10 +271,10 @@ def _run_pinned(frame: Frame, one: Resolved) -> Outcome:
         if len(rows):
             part = frame.only(runs[rows])
             with_flag = _Streamed(template, loop, pinned[rows], staging[rows], prefetch[runs[rows]], flag)
-            numbers[rows] = _run_hot(part, one, with_flag)
+            numbers[rows] = run_hot(part, one, with_flag)
     total = int(template.raw_bytes.sum())
     some = Outcome.empty(len(runs))
-    _fill(some, numbers)
+    fill(some, numbers)
     some.set("hit_ratio", 1 - (total - in_ram) / template.touched_bytes if template.touched_bytes else 1.0)
     some.set("peak_ram_bytes", in_ram + staging + taken)
     found.put(runs, some)
@@ -290,7 +290,7 @@ def _explain(found: Outcome, shared: Column) -> None:
             found.reason[j] = error.message
 
 
-def _fill(found: Outcome, numbers: Column) -> None:
+def fill(found: Outcome, numbers: Column) -> None:
     """From the columns of ``loops.summarise``."""
     found.set("tokens_per_s", numbers[:, loops.TOKENS_PER_S])
     found.set("ttft_s", numbers[:, loops.FIRST_TOKEN] - numbers[:, loops.LOAD])
@@ -341,7 +341,7 @@ class _Streamed:
         return out
 
 
-def _run_hot(frame: Frame, one: Resolved, runs: Any) -> Column:
+def run_hot(frame: Frame, one: Resolved, runs: Any) -> Column:
     """``runs`` at the device's rates, and again as hot as that run makes it half-way; as ``evaluate``."""
     plan = runs.plan(one.scenario)
     factors = Factors(**frame.factors)
@@ -414,7 +414,7 @@ def _run_together(frame: Frame, is_resident: bool) -> Outcome:
     except InfeasibleError as error:
         found.reason[:] = error.message
         return found
-    _fill(found, _run_hot(frame, one, _Whole(plan, Flat.of(plan), loops.compiled())))
+    fill(found, run_hot(frame, one, _Whole(plan, Flat.of(plan), loops.compiled())))
     found.set("hit_ratio", plan.hit_ratio)
     found.set("peak_ram_bytes", plan.ram.peak)
     if plan.cache_hit_ratio is not None:

@@ -29,7 +29,7 @@ def compiled() -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise MissingPackageError("a sweep needs numba", "pip install 'simio[fast]'") from error
     loops = (recurrence.max_plus, recurrence.settle, shares.share_out, shares.pin, share_rows, pin_rows,
-             summarise, run_pinned, run_whole)  # fmt: skip
+             summarise, run_pinned, run_whole, count_missing, run_mixture)  # fmt: skip
     return {loop.__name__: njit(loop) for loop in loops}
 
 
@@ -217,3 +217,88 @@ def run_whole(  # type: ignore[no-untyped-def]
             latency[j], prefetch, staging, n_slots, n_workers, step_end, step_held, ends, history, settle,
         )  # fmt: skip
         summarise(order, n_setup, n_load, ends, sums, latency[j], n_slots, n_workers, out[j])
+
+
+def count_missing(distances, visit_first, capacity, room, missing, swapped):  # type: ignore[no-untyped-def]
+    """For every scenario and visit of an expert layer: experts not in the cache, and those in it but swapped out.
+
+    Visit v looks up references ``visit_first[v] : visit_first[v + 1]``, whose stack distances are ``distances``; a cache
+    of ``capacity`` bytes holds what is at most as far (-1: there is none), and so does what RAM has of it (``room``; -1:
+    all).
+    """
+    for j in range(len(capacity)):
+        for v in range(len(visit_first) - 1):
+            lost = out = 0
+            for r in range(visit_first[v], visit_first[v + 1]):
+                if distances[r] > capacity[j]:
+                    lost += 1
+                elif room[j] >= 0 and distances[r] > room[j]:
+                    out += 1
+            missing[j, v] = lost
+            swapped[j, v] = out
+
+
+def run_mixture(  # type: ignore[no-untyped-def]
+    max_plus, settle, summarise, n_setup, pass_entry, entry_step, entry_kind, entry_visit, entry_place, kind_first,
+    row_step, row_router, row_commit, row_swap, row_place, n_groups, place_first, place_last, fetch_class, class_bytes,
+    missing, swapped, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
+):  # fmt: skip
+    """Runs of a mixture streamed slice by slice, each with its own misses and times.
+
+    The entries of pass i are ``pass_entry[i] : pass_entry[i + 1]``: a step that is the same in all runs, or (``kind``
+    at least 0) the visit of an expert layer, which is care of the cache and ``n_groups`` steps. Kind k with m experts
+    missing is row ``kind_first[k] + m`` of the tables.
+    """
+    n_passes, n_fetches = len(pass_entry) - 1, len(fetch_class)
+    is_read = np.ones(n_fetches, np.bool_)
+    nothing, no_time = np.zeros(n_fetches, np.int64), np.zeros(n_fetches)
+    f_link = np.empty(n_fetches)
+    total_link, total_bytes = np.zeros(n_fetches + 1), np.zeros(n_fetches + 1)
+    for f in range(n_fetches):
+        total_bytes[f + 1] = total_bytes[f] + class_bytes[fetch_class[f]]
+    n_steps = 0
+    for e in range(len(entry_kind)):
+        n_steps += 1 if entry_kind[e] < 0 else 1 + n_groups
+    first, last, router = np.zeros(n_steps, np.int64), np.zeros(n_steps, np.int64), np.zeros(n_steps, np.int64)
+    s_compute, step_end, step_held = np.empty(n_steps), np.empty(n_steps), np.empty(n_steps, np.int64)
+    order, pass_step = np.arange(n_passes), np.zeros(n_passes + 1, np.int64)
+    ends, sums = np.empty(n_passes), np.empty((n_passes, 5))
+    for j in range(len(latency)):
+        for f in range(n_fetches):
+            f_link[f] = link[j, fetch_class[f]]
+            total_link[f + 1] = total_link[f] + f_link[f]
+        sums[:] = 0.0
+        s = 0
+        for i in range(n_passes):
+            for e in range(pass_entry[i], pass_entry[i + 1]):
+                k = entry_kind[e]
+                if k < 0:
+                    s_compute[s] = compute[j, entry_step[e]]
+                    router[s] = 0
+                    first[s], last[s] = place_first[entry_place[e]], place_last[entry_place[e]]
+                    sums[i, 3] += s_compute[s]
+                    s += 1
+                    continue
+                row = kind_first[k] + missing[j, entry_visit[e]]
+                care = compute[j, row_commit[row]] + compute[j, row_swap[kind_first[k] + swapped[j, entry_visit[e]]]]
+                s_compute[s] = care
+                first[s] = last[s] = router[s] = 0
+                sums[i, 3] += care
+                s += 1
+                for g in range(n_groups):
+                    s_compute[s] = compute[j, row_step[row, g]]
+                    router[s] = row_router[row, g]
+                    first[s], last[s] = place_first[row_place[row, g]], place_last[row_place[row, g]]
+                    sums[i, 3] += s_compute[s]
+                    s += 1
+            pass_step[i + 1] = s
+            for k in range(pass_step[i], s):
+                sums[i, 0] += total_link[last[k]] - total_link[first[k]]
+                sums[i, 1] += last[k] - first[k]
+                sums[i, 4] += total_bytes[last[k]] - total_bytes[first[k]]
+        history = np.zeros(n_workspace * (3 + n_slots + n_workers + prefetch + 1 + 2))
+        max_plus(
+            order, pass_step, first, last, s_compute, router, is_read, f_link, no_time, nothing, nothing, latency[j],
+            prefetch, 0, n_slots, n_workers, step_end, step_held, ends, history, settle,
+        )  # fmt: skip
+        summarise(order, n_setup, 1, ends, sums, latency[j], n_slots, n_workers, out[j])
