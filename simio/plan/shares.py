@@ -35,7 +35,7 @@ def share_out(
     ``free_bytes`` are left beside KV cache and buffers; ``step_bytes`` of staging are what the largest step needs, and
     ``prefetch_depth`` more steps are staged where half of what is free allows. Pinned is what was asked for, or as much
     as is free beside the cache asked for; ``leaves_cache``: dense weights are to be cached, and without a size the
-    cache gets all that is free. ``unmet`` is the number in ``DEMANDS`` of what needs more than there is, -1 if all fits.
+    cache gets all that is free. ``unmet`` is the number in ``DEMANDS`` of what does not fit, -1 if all does.
     """
     if step_bytes > free_bytes:
         return 0, float(step_bytes), float(free_bytes), 0, 0.0

@@ -24,7 +24,6 @@ from simio.service_times import (
 )
 from simio.timing import time_plan
 
-
 #: The device file's values as they are.
 NO_CHANGE = Factors()
 
@@ -81,9 +80,7 @@ def heat(resolved: Resolved, run_s: float) -> Factors | None:
     return heated(thermal, scenario.entry_temperature_c, scenario.sustained_s or 0.0, run_s)
 
 
-def heated(
-    thermal: Thermal, entry_temperature_c: Seconds | None, sustained_s: Seconds, run_s: Seconds
-) -> Factors:
+def heated(thermal: Thermal, entry_temperature_c: Seconds | None, sustained_s: Seconds, run_s: Seconds) -> Factors:
     """What heat leaves half-way through a run of ``run_s`` that starts at ``entry_temperature_c`` after a load."""
     state = heat_state(thermal, entry_temperature_c, sustained_s + run_s / 2)
     cpu, storage = derated(thermal.cpu_share, state), derated(thermal.storage_share, state)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from math import isfinite
 from typing import Any
 
 from simio.errors import UnknownNameError, UsageError
@@ -131,7 +132,7 @@ class _Reader:
         self._device = device
         self._n_plain = 0
 
-    def value(self, item: Any) -> Any:
+    def value(self, item: Any) -> Any:  # noqa: PLR0911 - one for each kind of field
         """One value, in SI."""
         if self.field.startswith(PREFIX):
             return self._of_device(str(item))
@@ -196,6 +197,6 @@ def _number(text: str, what: str) -> float:
         value = float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
     except ValueError:
         raise UsageError(f"{what} '{text}' is not a number", "") from None
-    if value != value or value in (float("inf"), float("-inf")):
+    if not isfinite(value):
         raise UsageError(f"{what} '{text}' is not a finite number", "")
     return value

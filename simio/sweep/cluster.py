@@ -79,22 +79,23 @@ def _in_order(submit: Callable[[Any], Future[Any]], items: Iterable[Any], most: 
 @contextmanager
 def _dask(scheduler: str, jobs: int) -> Iterator[Mapper]:
     try:
-        from distributed import Client, LocalCluster
+        import distributed
     except ModuleNotFoundError as error:
         raise MissingPackageError("--scheduler needs Dask Distributed", "pip install 'simio[cluster]'") from error
+    dask: Any = distributed
     for name in ("distributed", "tornado"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     if scheduler == "local":
         with (
-            LocalCluster(
+            dask.LocalCluster(
                 n_workers=jobs, threads_per_worker=1, dashboard_address=None, silence_logs=logging.CRITICAL
             ) as cluster,
-            Client(cluster) as client,
+            dask.Client(cluster) as client,
         ):
             yield _mapper(client)
         return
     try:
-        client = Client(scheduler, timeout=CONNECT_S)
+        client = dask.Client(scheduler, timeout=CONNECT_S)
     except (OSError, ValueError, TimeoutError) as error:
         raise UsageError(
             f"no Dask scheduler answers at {scheduler} ({type(error).__name__})",

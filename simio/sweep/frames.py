@@ -147,7 +147,7 @@ def _run_alike(frame: Frame, first: Resolved) -> Outcome:
         found = mixtures.run(frame, first)
     else:
         found = _run_by_plan(frame, first)
-    found.runtime[:] = np.where(found.reason == None, scenario.runtime, None)  # noqa: E711 - elementwise
+    found.runtime[found.reason == None] = scenario.runtime  # noqa: E711 - elementwise
     return found
 
 
@@ -262,7 +262,13 @@ def _run_pinned(frame: Frame, one: Resolved) -> Outcome:
     pinned, in_ram = np.empty((len(runs), len(template.raw_bytes)), np.bool_), np.empty(len(runs), np.int64)
     limit = (ram[runs] - taken - staging).astype(float)
     loop["pin_rows"](
-        loop["pin"], template.raw_bytes, template.raw_bytes, np.ascontiguousarray(shared[runs, 4]), limit, pinned, in_ram
+        loop["pin"],
+        template.raw_bytes,
+        template.raw_bytes,
+        np.ascontiguousarray(shared[runs, 4]),
+        limit,
+        pinned,
+        in_ram,
     )
     decompresses = ~pinned @ (template.n_chunks > 0) > 0
     numbers = np.empty((len(runs), loops.N_SUMMARY))
@@ -395,11 +401,10 @@ def _run_by_plan(frame: Frame, first: Resolved) -> Outcome:
         order = np.argsort(inverse, kind="stable")
         groups = np.split(order, np.flatnonzero(np.diff(inverse[order])) + 1)
     for rows in groups:
-        part = frame.only(rows)
-        if is_resident and "ram_bytes" in part.varied:
-            part = part.only(np.argsort(-part.varied["ram_bytes"], kind="stable"))
-            rows = rows[np.argsort(-frame.varied["ram_bytes"][rows], kind="stable")]
-        found.put(rows, _run_together(part, is_resident))
+        first_most = rows
+        if is_resident and "ram_bytes" in frame.varied:  # the plan is that of the scenario with most RAM
+            first_most = rows[np.argsort(-frame.varied["ram_bytes"][rows], kind="stable")]
+        found.put(first_most, _run_together(frame.only(first_most), is_resident))
     return found
 
 

@@ -1,7 +1,7 @@
 """The inner loops of a sweep: one scenario after the other through the recurrence, compiled with numba.
 
 The rules are not here: what is pinned comes from ``plan/shares.py``, the times of steps and fetches from
-``service_times.py`` (as tables, see ``tables.py``), waiting and overlap from ``analytic/recurrence.py``; all of them are
+``service_times.py`` (as tables, see ``tables.py``), waiting and overlap from ``analytic/recurrence.py``; they are
 compiled as they stand. These loops only pick from the tables what a scenario has, and sum up what came out.
 """
 
@@ -77,7 +77,7 @@ def summarise(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers,
     out[3] = latencies[int(np.ceil(0.5 * n_decoded)) - 1]
     out[4] = latencies[int(np.ceil(0.95 * n_decoded)) - 1]
     out[5] = n_bytes / n_decoded
-    out[6] = max(max(link, slots / n_slots), max(inflate / n_workers, compute))
+    out[6] = max(link, slots / n_slots, inflate / n_workers, compute)
     out[7] = slots + inflate + compute
     out[8] = ends[n - 1]
 
@@ -93,7 +93,12 @@ def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
     reads, besides, the embedding rows of class ``step_rows[s]`` (-1: none). Where anything is pinned, a pass in front
     loads it. Tables have a row for each scenario: ``link[j, c]`` is the link time of fetches of class c.
     """
-    n_steps, n_passes, n_slabs, n_requests = len(step_slab), len(pass_step) - 1, len(slab_request) - 1, len(request_class)
+    n_steps, n_passes, n_slabs, n_requests = (
+        len(step_slab),
+        len(pass_step) - 1,
+        len(slab_request) - 1,
+        len(request_class),
+    )
     most = 2 * n_requests + n_passes * (1 + n_requests)
     is_read = np.ones(most, np.bool_)
     f_link, f_inflate = np.empty(most), np.empty(most)
@@ -222,9 +227,9 @@ def run_whole(  # type: ignore[no-untyped-def]
 def count_missing(distances, visit_first, capacity, room, missing, swapped):  # type: ignore[no-untyped-def]
     """For every scenario and visit of an expert layer: experts not in the cache, and those in it but swapped out.
 
-    Visit v looks up references ``visit_first[v] : visit_first[v + 1]``, whose stack distances are ``distances``; a cache
-    of ``capacity`` bytes holds what is at most as far (-1: there is none), and so does what RAM has of it (``room``; -1:
-    all).
+    Visit v looks up references ``visit_first[v] : visit_first[v + 1]``, whose stack distances are ``distances``. A
+    cache of ``capacity`` bytes holds what is at most as far (-1: there is none), and so does what RAM has of it
+    (``room``; -1: all).
     """
     for j in range(len(capacity)):
         for v in range(len(visit_first) - 1):

@@ -1,4 +1,4 @@
-"""Mixtures whose experts are streamed slice by slice (``plan/expert_streaming.py``), for many RAM and cache sizes at once.
+"""Mixtures streamed slice by slice (``plan/expert_streaming.py``), for many sizes of RAM and cache at once.
 
 What a run with another cache does differently is which experts it misses, and that follows from the stack distance of
 every lookup, which one pass over the routing gives for all sizes (``cache/stack_distance.py``). Steps are those of the
@@ -275,7 +275,7 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     shares = _shares(frame, one, found)
     has_cache = one.scenario.cache_policy != "none"
     easy = np.array([s is not None and _is_easy(s, template.largest) for s in shares])
-    for j in np.flatnonzero([s is not None for s in shares] & ~easy):
+    for j in np.flatnonzero([s is not None for s in shares] & ~easy).tolist():
         try:
             found.numbers[j] = row_of(frames.point_of(frame, j))
         except SimioError as error:
@@ -314,7 +314,8 @@ def _shares(frame: Frame, one: Resolved, found: Outcome) -> list[Shares | None]:
     columns = [frame.varied[n].tolist() for n in names]
     shares: list[Shares | None] = []
     for j in range(frame.n):
-        scenario = replace(one.scenario, **{n: int(c[j]) for n, c in zip(names, columns, strict=True)})
+        fields: dict[str, Any] = {n: int(c[j]) for n, c in zip(names, columns, strict=True)}
+        scenario = replace(one.scenario, **fields)
         try:
             shares.append(divide(scenario, one.layout, one.profile.model.architecture, total))
         except InfeasibleError as error:

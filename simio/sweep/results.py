@@ -47,7 +47,9 @@ class Results:
         if self._file is not None and path.is_dir():
             raise UsageError(f"{path} is a directory", "name it without .parquet, or choose another name")
         if self._file is None and path.exists() and not path.is_dir():
-            raise UsageError(f"{path} is a file, and no Parquet file", "name a directory, or a file that ends in .parquet")
+            raise UsageError(
+                f"{path} is a file, and no Parquet file", "name a directory, or a file that ends in .parquet"
+            )
         self.directory = path if self._file is None else path.with_name(f"{path.name}.parts")
         self._lock: int | None = None
         self._tables: list[Any] = []
@@ -84,7 +86,7 @@ class Results:
                 if names == wanted:
                     found.append(self._pa.parquet.read_table(part, columns=["digest"])["digest"].to_numpy())
             except (OSError, self._pa.ArrowInvalid) as error:
-                raise UsageError(f"{part} is damaged: {error}", "remove it: its scenarios are evaluated again") from None
+                raise UsageError(f"{part} is damaged: {error}", "remove it to evaluate its scenarios again") from None
             if names != wanted:
                 raise UsageError(f"{part} has other columns than this study", "choose another -o, or remove it")
         return np.sort(np.concatenate(found))
@@ -176,7 +178,7 @@ class Results:
             self._pa.parquet.write_table(self._pa.concat_tables(self._tables), temporary, compression="zstd")
             os.replace(temporary, target)
         except OSError as error:
-            raise WriteError(f"{target}: {error.strerror or error}", "free some space; what is written counts") from error
+            raise WriteError(f"{target}: {error.strerror or error}", "free some space, and run it again") from error
         self._next += 1
         self._tables, self._n_open = [], 0
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simio.sweep.axes import Axis
+from simio.profiling.host import n_usable_cpus
 from simio.sweep.block import FEW, Block, evaluate_block
 from simio.sweep.cluster import workers
 from simio.sweep.outcome import COLUMNS, NUMBER
@@ -80,25 +79,26 @@ def sweep(
     """
     begun = time.monotonic()
     summary = Summary(study.n, output=None if output is None else str(output))
-    jobs = jobs or len(os.sched_getaffinity(0))
+    jobs = jobs or n_usable_cpus()
     if scheduler is None and study.n <= FEW and study.engine != "sim":
         jobs = 1
     with nullcontext() if output is None else Results(output, study) as results:
         done = np.empty(0, np.uint64) if results is None else results.done()
         if results is not None and len(done):
-            _count_old(results, study, summary, done)
+            _count_old(results, summary)
         task = partial(_evaluate, study, _checked(study))
-        with workers(scheduler, jobs, partial(_warm_up, study)) as mapper:
-            if study.n > FEW:
-                begun = time.monotonic()
-            blocks = mapper(task, _todo(study, done, jobs, summary, progress))
-            for block in blocks:
-                summary.evaluated += len(block.numbers)
-                if results is not None:
-                    results.add(block)
-                _count_new(block, study, summary)
-                if progress:
-                    progress(summary.evaluated + summary.skipped, study.n)
+        todo = _todo(study, done, jobs, summary, progress)
+        first = next(todo, None)
+        if first is not None:
+            with workers(scheduler, jobs, partial(_warm_up, study)) as mapper:
+                begun = time.monotonic()  # what follows compiling
+                for block in mapper(task, chain([first], todo)):
+                    summary.evaluated += len(block.numbers)
+                    if results is not None:
+                        results.add(block)
+                    _count_new(block, study, summary)
+                    if progress:
+                        progress(summary.evaluated + summary.skipped, study.n)
         if results is not None:
             summary.output = str(results.join())
     summary.seconds = time.monotonic() - begun
@@ -145,8 +145,8 @@ def _among(digests: NDArray[np.uint64], done: NDArray[np.uint64]) -> NDArray[np.
     return found
 
 
-def _count_old(results: Results, study: Study, summary: Summary, done: NDArray[np.uint64]) -> None:
-    """Rows of this study that are there already."""
+def _count_old(results: Results, summary: Summary) -> None:
+    """Rows that are there already."""
     for part, table in enumerate(results.rows(["tokens_per_s", "sim_difference"])):
         speeds, differences = (table[name].to_numpy() for name in ("tokens_per_s", "sim_difference"))
         fastest = summary.count(speeds.astype(float), differences.astype(float))
@@ -168,6 +168,3 @@ def _count_new(block: Block, study: Study, summary: Summary) -> None:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-__all__ = ["Axis", "Summary", "sweep"]

@@ -155,7 +155,8 @@ class Study:
                 words.append(f"{name}={value!r}".replace("{", "{{").replace("}", "}}"))
         text = "|".join(words)
         rows = zip(*columns, strict=True) if columns else [()] * len(numbers)
-        return np.fromiter((xxhash.xxh3_64_intdigest(text.format(*row).encode()) for row in rows), np.uint64, len(numbers))
+        hashed = (xxhash.xxh3_64_intdigest(text.format(*row).encode()) for row in rows)
+        return np.fromiter(hashed, np.uint64, len(numbers))
 
 
 #: Fields that name a file or a catalogue entry: what it holds counts, not only its name.
@@ -231,7 +232,7 @@ def _subset(n_all: int, n: int, seed: int) -> Column:
 
 
 def study_of(table: Mapping[str, Any], where: str) -> Study:
-    """A study from a TOML file's tables: ``[scenario]`` fields, ``[vary]`` axes, and settings. Raises ``UsageError``."""
+    """A study from the tables of a file: ``[scenario]`` fields, ``[vary]`` axes, settings. Raises ``UsageError``."""
     settings = {k: v for k, v in table.items() if k not in ("scenario", "vary")}
     unknown = sorted(set(settings) - {"samples", "subset", "seed", "engine", "check"})
     if unknown:
@@ -247,8 +248,7 @@ def study_of(table: Mapping[str, Any], where: str) -> Study:
     for need in ("device", "model"):
         if need not in base and need not in varied:
             raise UsageError(f"{where}: no {need}", f"for example --{need} {_EXAMPLES[need]}")
-    devices = vary.get("device", base.get("device"))
-    first = axis("device", devices, None).values[0] if not isinstance(devices, str) or "device" in vary else devices
+    first = axis("device", vary["device"], None).values[0] if "device" in varied else base["device"]
     device = catalog.load(str(first))
     axes = tuple(axis(name, values, device) for name, values in vary.items())
     whole = {k: settings.get(k) for k in ("samples", "subset")}

@@ -43,9 +43,7 @@ class Classes:
         """What all of them take at ``rates``, whose numbers are scalars or have ``n`` entries."""
         return Times(
             link=_table((link_s(f, rates) for f in self.fetches), n, len(self.fetches)),
-            inflate=_table(
-                (decompress_s(f, rates) if f.n_chunks else 0.0 for f in self.fetches), n, len(self.fetches)
-            ),
+            inflate=_table((decompress_s(f, rates) if f.n_chunks else 0.0 for f in self.fetches), n, len(self.fetches)),
             compute=_table((compute_s(s, rates) for s in self.steps), n, len(self.steps)),
             latency=np.ascontiguousarray(np.broadcast_to(np.asarray(rates.read_latency_s, float), n)),
         )
