@@ -18,15 +18,21 @@ DENSE = ("llama-3.2-1b:q4_k_m", "llama-3.2-1b:q8_0", "smollm2-360m:q8_0")
 DEVICES = ("pixel8", "iphone15-pro", "framework13-hx370", "host-epyc-zen3")
 
 
+def alone_or_why(frame: Frame, j: int) -> np.ndarray | str:
+    try:
+        return row_of(frames.point_of(frame, j))
+    except SimioError as error:
+        return error.message
+
+
 def assert_alike(frame: Frame) -> int:
     """Rows equal ``evaluate`` within 1e-9, reasons are its words; how many can run."""
     found = frames.run(frame)
     n_runs = 0
     for j in range(frame.n):
-        try:
-            alone = row_of(frames.point_of(frame, j))
-        except SimioError as error:
-            assert found.reason[j] == error.message
+        alone = alone_or_why(frame, j)
+        if isinstance(alone, str):
+            assert found.reason[j] == alone
             assert np.isnan(found.numbers[j]).all()
             continue
         assert found.reason[j] is None
@@ -66,7 +72,7 @@ def test_random_dense_frames_equal_evaluate(seed):
 
 
 def test_some_of_a_frame_fit_some_stream_and_some_cannot_run():
-    ram = np.linspace(1e8, 2.2e9, N).astype(int)
+    ram = np.linspace(2e7, 2.2e9, N).astype(int)
     frame = Frame(N, {"device": "pixel8", "model": "llama-3.2-1b:q8_0", "codec": "lz4:1", "n_tokens": 8}, (),
                   {"ram_bytes": ram}, {"memory": np.linspace(0.5, 2, N)})  # fmt: skip
     found = frames.run(frame)
@@ -96,9 +102,8 @@ def test_random_mixtures_equal_evaluate(seed):
 def test_one_plan_for_all_under_mmap():
     fixed = {"device": "pixel8", "model": "llama-3.2-1b:q4_k_m", "runtime": "mmap", "ram_bytes": 600_000_000}
     rng = random.Random(0)
-    frame = Frame(
-        N, fixed, (), {}, {"storage": numbers(rng, 0.3, 3, False), "fault_overhead": numbers(rng, 1, 9, False)}
-    )
+    factors = {"storage": numbers(rng, 0.3, 3, False), "fault_overhead": numbers(rng, 1, 9, False)}
+    frame = Frame(N, fixed, (), {}, factors)
     assert assert_alike(frame) == N
 
 

