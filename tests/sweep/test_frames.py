@@ -88,7 +88,8 @@ def test_random_mixtures_equal_evaluate(seed):
     fixed = {
         "device": rng.choice(["oneplus15r", "framework13-hx370"]), "runtime": "stream",
         "model": rng.choice(["qwen3-30b-a3b:q4_0", "qwen3-30b-a3b:q4_k_m"]), "n_tokens": 12, "prompt_tokens": 20,
-        "batch_tokens": rng.choice([8, 512]), "top_k": rng.choice([2, 6]), "dense_weights": rng.choice(["anon", "mmap"]),
+        "batch_tokens": rng.choice([8, 512]), "top_k": rng.choice([2, 6]),
+        "dense_weights": rng.choice(["anon", "mmap"]),
         "expert_overlap": rng.choice([None, False]), "contiguous_experts": rng.choice([None, True]),
         "cache_policy": rng.choice([None, None, "none", "lfu"]),
     }  # fmt: skip
