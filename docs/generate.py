@@ -11,6 +11,7 @@ from pathlib import Path
 COMMANDS = (
     "",
     "predict",
+    "sweep",
     "inspect",
     "profile",
     "pack",

@@ -47,6 +47,10 @@ class Factors:
     swap: Seconds = 1.0
     handover: Seconds = 1.0
 
+    def times(self, other: Factors) -> Factors:
+        """Both together."""
+        return Factors(*(getattr(self, name) * getattr(other, name) for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class Rates:
@@ -201,7 +205,7 @@ def paging_s(step: Step, rates: Rates) -> Seconds:
     return step.care.swap_bytes / PAGE_BYTES * rates.swap_fault_s if step.care else 0.0
 
 
-def heat_state(thermal: Thermal, entry_temperature_c: float | None, loaded_s: float) -> float:
+def heat_state(thermal: Thermal, entry_temperature_c: Seconds | None, loaded_s: Seconds) -> Seconds:
     """How far heat has got after ``loaded_s`` of load: 0 cool, 1 as derated as it gets (H1).
 
     ``x = 1 − (1 − x₀)·e^(−t/τ)``, one thermal mass; ``x₀ = (T₀ − T_cool)/(T_hot − T_cool)`` in 0…1, 0 where T₀ is not
@@ -212,13 +216,13 @@ def heat_state(thermal: Thermal, entry_temperature_c: float | None, loaded_s: fl
     >>> heat_state(Thermal(q(600.0), q(0.7), q(0.67), q(40.0), q(90.0)), 65.0, 0.0)
     0.5
     """
-    start = 0.0
+    start: Seconds = 0.0
     if entry_temperature_c is not None:
         start = (entry_temperature_c - thermal.cool.value) / (thermal.hot.value - thermal.cool.value)
-    return 1.0 - (1.0 - min(1.0, max(0.0, start))) * exp(-loaded_s / thermal.time_constant.value)
+    return 1.0 - (1.0 - _smaller(1.0, _larger(0.0, start))) * _exp(-loaded_s / thermal.time_constant.value)
 
 
-def derated(share: Quantity, state: float) -> float:
+def derated(share: Quantity, state: Seconds) -> Seconds:
     """What is left of a rate: ``1 − (1 − share)·x`` (H2)."""
     return 1.0 - (1.0 - share.value) * state
 
@@ -370,3 +374,12 @@ def _smaller(a: Seconds, b: Seconds) -> Seconds:
     import numpy as np
 
     return np.minimum(a, b)
+
+
+def _exp(x: Seconds) -> Seconds:
+    if isinstance(x, float):
+        return exp(x)
+    import numpy as np
+
+    result: Seconds = np.exp(x)
+    return result

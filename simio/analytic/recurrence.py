@@ -43,23 +43,31 @@ def run(timed: TimedPlan) -> Finish:
 def arguments(timed: TimedPlan) -> tuple[Any, ...]:
     """The first arguments of ``max_plus``, in order."""
     return (
-        timed.order, timed.pass_step, timed.step_fetch, timed.compute_s, timed.router_back, timed.is_read,
-        timed.link_s, timed.decompress_s, timed.n_chunks, timed.staging_bytes, timed.latency_s, timed.prefetch_depth,
-        timed.capacity_bytes, timed.queue_depth, timed.n_workers,
+        timed.order, timed.pass_step, timed.step_fetch[:-1], timed.step_fetch[1:], timed.compute_s, timed.router_back,
+        timed.is_read, timed.link_s, timed.decompress_s, timed.n_chunks, timed.staging_bytes, timed.latency_s,
+        timed.prefetch_depth, timed.capacity_bytes, timed.queue_depth, timed.n_workers,
     )  # fmt: skip
 
 
 def workspace(timed: TimedPlan) -> list[float]:
     """Zeros for ``N_STATES`` times what a pass leaves to the next: clocks, slots, workers, step ends, staging."""
-    return [0.0] * (N_STATES * (3 + timed.queue_depth + timed.n_workers + timed.prefetch_depth + 1 + 2))
+    return [0.0] * workspace_size(timed.queue_depth, timed.n_workers, timed.prefetch_depth)
+
+
+def workspace_size(queue_depth: int, n_workers: int, prefetch_depth: int) -> int:
+    """Numbers in a workspace."""
+    return N_STATES * (3 + queue_depth + n_workers + prefetch_depth + 1 + 2)
 
 
 def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one loop, compiled as it stands
-    order, pass_step, step_fetch, compute_s, router_back, is_read, link_s, decompress_s, n_chunks,
+    order, pass_step, first_fetch, last_fetch, compute_s, router_back, is_read, link_s, decompress_s, n_chunks,
     staging_bytes, latency_s, prefetch_depth, capacity_bytes, n_slots, n_workers, step_end, step_held, pass_end,
     history, settle,
 ):  # fmt: skip
-    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held``, ``history`` are scratch."""
+    """Fill ``pass_end``, one time per entry of ``order``; ``step_end``, ``step_held``, ``history`` are scratch.
+
+    Fetches of step s are ``first_fetch[s] : last_fetch[s]``; steps may share them.
+    """
     slot_free = history[:n_slots].copy()
     worker_free = history[:n_workers].copy()  # kept sorted, earliest first
     clock = history[:3].copy()  # admission, link, dispatcher
@@ -73,11 +81,11 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
             gate = g - 1 - prefetch_depth
             if router_back[s] > 0:
                 gate = max(gate, g - router_back[s])
-            if gate >= 0 and step_fetch[s] < step_fetch[s + 1]:
+            if gate >= 0 and first_fetch[s] < last_fetch[s]:
                 clock[0] = max(clock[0], step_end[gate])
             ready = computed
             held = 0
-            for f in range(step_fetch[s], step_fetch[s + 1]):
+            for f in range(first_fetch[s], last_fetch[s]):
                 held += staging_bytes[f]
                 in_use += staging_bytes[f]
                 while in_use > capacity_bytes and released < g:

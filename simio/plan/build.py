@@ -23,6 +23,7 @@ from simio.plan.passes import Passes, Residency, Routing
 from simio.plan.placed import Placed
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
 from simio.plan.routing import draw_routing, replayed, union
+from simio.plan.shares import DEMANDS, NOT_ASKED, share_out
 from simio.records.model import Architecture
 from simio.records.plan import Fetch, Plan, RamUse
 from simio.records.routing import RoutingTrace
@@ -128,7 +129,7 @@ _TWO_LISTS = (
 
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.dense_weights is not None:
-        routing = _routing(scenario, layout, around.trace)
+        routing = routing_of(scenario, layout, around.trace)
         return expert_streaming.stream(
             scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
         )
@@ -137,7 +138,7 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, arou
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:
-        cache.prepare(expert_streaming.references(scenario, layout, _routing(scenario, layout, around.trace)))
+        cache.prepare(expert_streaming.references(scenario, layout, routing_of(scenario, layout, around.trace)))
     passes = _walk(scenario, layout, architecture, arranged.residency, arranged.residency.load(), around.trace)
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
 
@@ -171,12 +172,22 @@ def arrange(scenario: Scenario, layout: Layout, architecture: Architecture) -> A
     base = _ram(scenario, architecture, weights=0)
     free = base.budget - base.peak
     compressed = scenario.cache_form == "compressed"
-    staging = _staging(scenario, layout, free)
     ratio = _stored_ratio(layout) if compressed else 1.0
-    pinnable = layout.dense_bytes * ratio
     has_experts = layout.expert_bytes > 0
     policy = scenario.cache_policy or ("lru" if has_experts or scenario.cache_bytes else "none")
-    fraction = _pinned_fraction(scenario, pinnable, free - staging, leaves_cache=not has_experts and policy != "none")
+    unmet, needed, available, staging, fraction = share_out(
+        free,
+        step_staging(layout),
+        _prefetch(scenario),
+        _or_not_asked(scenario.staging_bytes),
+        layout.dense_bytes * ratio,
+        _or_not_asked(scenario.pinned_bytes),
+        NOT_ASKED if scenario.pinned_fraction is None else scenario.pinned_fraction,
+        _or_not_asked(scenario.cache_bytes),
+        not has_experts and policy != "none",
+    )
+    if unmet >= 0:
+        require(needed, available, *DEMANDS[unmet])
     cache = _policy(policy, 0)
     residency = Streamed(layout, cache, not has_experts, fraction, free - staging, compressed, _read_bytes(scenario))
     spare = free - staging - residency.pinned_ram_bytes
@@ -203,33 +214,25 @@ def _small_cache(cache_bytes: int, cycle_bytes: int) -> str:
     )
 
 
-def _pinned_fraction(scenario: Scenario, pinnable_bytes: float, free_bytes: int, leaves_cache: bool) -> float:
-    """Share of the dense weights to pin: as asked, which must fit, or as much as is free beside the cache asked for.
+def _or_not_asked(n_bytes: int | None) -> int:
+    return NOT_ASKED if n_bytes is None else n_bytes
 
-    ``leaves_cache``: dense weights are to be cached; without a size the cache gets all that is free.
+
+def unpinned(scenario: Scenario, layout: Layout, architecture: Architecture) -> tuple[Streamed, Plan]:
+    """The plan of a dense model streamed with nothing pinned or cached, and the requests its slabs are cut into.
+
+    Plans of the same scenario with other RAM, pins, staging and prefetch have the same passes, less the requests that
+    ``shares.pin`` marks, which a first pass loads.
     """
-    if scenario.pinned_fraction is not None:
-        wanted = scenario.pinned_fraction * pinnable_bytes
-    elif scenario.pinned_bytes is not None:
-        wanted = min(float(scenario.pinned_bytes), pinnable_bytes)
-    elif leaves_cache and scenario.cache_bytes is None:
-        wanted = 0.0
-    else:
-        wanted = min(max(0.0, free_bytes - (scenario.cache_bytes or 0)), pinnable_bytes)
-    require(wanted, free_bytes, "pinning beside the staging", "pin less, or give more --ram")
-    return wanted / max(1.0, pinnable_bytes)
+    residency = Streamed(layout, NoCache(), False, 0.0, 0.0, False, _read_bytes(scenario))
+    passes = _walk(scenario, layout, architecture, residency, [], None)
+    return residency, _plan(scenario, passes, _ram(scenario, architecture, weights=0), staging_bytes=0)
 
 
-def _staging(scenario: Scenario, layout: Layout, free: int) -> int:
-    """Buffers for the step in use and ``prefetch_depth`` more; at least one step must fit."""
+def step_staging(layout: Layout) -> int:
+    """Most staging one step can need, embedding row included. [bytes]"""
     most = max((_step_staging(block) for block in layout.blocks), default=0)
-    row = layout.row.stored_bytes + layout.tied_row_bytes
-    require(most + row, free, "staging for one layer", "give more --ram, a shorter --context or a smaller quantization")
-    if scenario.staging_bytes is not None:
-        require(most + row, scenario.staging_bytes, "staging for one layer", "raise --staging")
-        require(scenario.staging_bytes, free, "staging", "lower --staging or give more --ram")
-        return scenario.staging_bytes
-    return max(most + row, min((_prefetch(scenario) + 1) * (most + row), free // 2))
+    return most + layout.row.stored_bytes + layout.tied_row_bytes
 
 
 def _step_staging(block: Slab | ExpertLayer) -> int:
@@ -252,7 +255,7 @@ def _walk(
     trace: RoutingTrace | None,
 ) -> Passes:
     """Load, prefill in batches, decode token by token."""
-    routing = _routing(scenario, layout, trace)
+    routing = routing_of(scenario, layout, trace)
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     passes.load(load)
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
@@ -265,7 +268,7 @@ def _walk(
     return passes
 
 
-def _routing(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
+def routing_of(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
     """The experts of every token, prompt first; nothing for a dense model."""
     n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
     n_tokens = scenario.prompt_tokens + scenario.n_tokens

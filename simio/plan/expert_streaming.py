@@ -146,7 +146,7 @@ class Walker:
             if kind == "decode":
                 self.n_lookups += len(experts)
                 self.n_hits += len(experts) - need.missing
-            steps += self._experts(block, need, n_tokens if kind == "prefill" else 0, len(steps))
+            steps += self.expert_steps(block, need, n_tokens if kind == "prefill" else 0, len(steps))
             layer_number += 1
         if kind == "decode":
             self._last = list(routing)
@@ -205,8 +205,11 @@ class Walker:
             self.store.use((index, expert), layer.raw_bytes)
         return set(read)
 
-    def _experts(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
-        """Care of the cache, then the products: all at once, or one projection after the other."""
+    def expert_steps(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
+        """Care of the cache, then the products: all at once, or one projection after the other.
+
+        ``n_tokens`` of a batch, 0 for a decoded token; ``n_before``: steps of this pass so far.
+        """
         early = self._reads(layer, projections(layer), need.guessed)
         care = Care(need.commit_bytes, need.swap_bytes, 0)
         # what is guessed is read from the layer before on; what is needed once the router, the step before, has spoken
@@ -288,8 +291,7 @@ def stream(
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
     walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing, trace)
-    read_bytes = scenario.read_bytes or 4 * 1024**2
-    passes.load([(Fetch(shares.dense, -(-shares.dense // read_bytes), 0, 0, 0, 0, sequential=True),)])
+    passes.load([(load_of(scenario, shares.dense),)])
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         is_last = first + batch == scenario.prompt_tokens
@@ -298,22 +300,38 @@ def stream(
         passes.add(walker.walk("decode", position, 1, routing[position], True))
     budget = scenario.ram_bytes or 0
     held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)  # what is past it is swapped
-    experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
-    n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
     return Plan(
         runtime="stream",
         passes=tuple(passes.passes),
         order=tuple(passes.order),
-        prefetch_depth=max(len(b.chunks) for b in experts) + 1,
+        prefetch_depth=prefetch_depth(layout),
         staging_bytes=0,
         queue_depth=scenario.queue_depth or 1,
         n_workers=scenario.n_workers or 1,
         n_threads=scenario.n_threads or 1,
-        request_bytes=sum(b.raw_bytes for b in experts) // max(1, n_slices),
+        request_bytes=request_bytes(scenario, layout),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
         notes=(*_notes(scenario, layout, shares), *_wasted(walker, scenario.n_tokens - 1)),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
+
+
+def load_of(scenario: Scenario, dense_bytes: int) -> Fetch:
+    """Reading the dense weights before the first token."""
+    n_reads = -(-dense_bytes // (scenario.read_bytes or 4 * 1024**2))
+    return Fetch(dense_bytes, n_reads, 0, 0, 0, 0, sequential=True)
+
+
+def prefetch_depth(layout: Layout) -> int:
+    """Slices of a layer may be read from its first projection on."""
+    return max(len(b.chunks) for b in layout.blocks if isinstance(b, ExpertLayer)) + 1
+
+
+def request_bytes(scenario: Scenario, layout: Layout) -> int:
+    """The mean size of what is read at once."""
+    experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
+    n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
+    return sum(b.raw_bytes for b in experts) // max(1, n_slices)
 
 
 def references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> Iterator[tuple[tuple[int, int], int]]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import ClassVar
 
 from simio.cache.base import CachePolicy
 from simio.plan.layout import ALIGN_BYTES, Chunk, ExpertLayer, Layout, Slab
+from simio.plan.shares import pin
 from simio.records.plan import Fetch
 
 #: What each chosen expert needs.
@@ -110,22 +112,18 @@ class Streamed:
     _experts: dict[object, ExpertFetches] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        credit = 0.0
-        for index, block in enumerate(self.layout.blocks):
-            if not isinstance(block, Slab):
-                continue
-            cut = tuple(request for run in block.runs() for request in requests(run, self.read_bytes))
-            pinned: list[bool] = []
-            for request in cut:
-                raw_bytes, held = sum(c.raw_bytes for c in request), self._held_bytes(request)
-                credit += raw_bytes * self.pinned_fraction
-                pinned.append(credit >= 0.999999 * raw_bytes and self.pinned_ram_bytes + held <= self.pin_limit_bytes)
-                if pinned[-1]:
-                    credit -= raw_bytes
-                    self.pinned_ram_bytes += held
-                else:
-                    self.unpinned_bytes += held
-            self._slabs[index] = SplitSlab(cut, tuple(pinned))
+        cuts = {
+            index: tuple(request for run in block.runs() for request in requests(run, self.read_bytes))
+            for index, block in enumerate(self.layout.blocks)
+            if isinstance(block, Slab)
+        }
+        every = [request for cut in cuts.values() for request in cut]
+        raw_bytes, held = [sum(c.raw_bytes for c in request) for request in every], list(map(self._held_bytes, every))
+        pinned = [False] * len(every)
+        self.pinned_ram_bytes = pin(raw_bytes, held, self.pinned_fraction, self.pin_limit_bytes, pinned)
+        self.unpinned_bytes = sum(held) - self.pinned_ram_bytes
+        marks = iter(pinned)
+        self._slabs = {index: SplitSlab(cut, tuple(islice(marks, len(cut)))) for index, cut in cuts.items()}
 
     def load(self) -> list[tuple[Fetch, ...]]:
         """What is read before the first token: the pinned part of every slab."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import ceil
-
 import numpy
 
 from simio import __version__
@@ -45,7 +43,7 @@ def predict(
         tokens_per_s=point.tokens_per_s,
         ttft_s=point.first_token_s - point.load_s,
         cold_start_s=point.first_token_s,
-        token_latency_s=_summary(latencies),
+        token_latency_s=TokenLatency.of(latencies),
         interval=drawn.interval,
         bytes_per_token=decode.link_bytes / len(latencies),
         hit_ratio=point.plan.hit_ratio,
@@ -66,16 +64,6 @@ def predict(
         notes=(*resolved.profile.model.notes, *point.plan.notes, *_doubts(drawn, resolved, point, scenario.n_tokens)),
         versions={"simio": __version__, "numpy": numpy.__version__, "simpy": engine.VERSION},
     )
-
-
-def _summary(latencies: list[float]) -> TokenLatency:
-    """Mean and quantiles (nearest rank)."""
-    ordered = sorted(latencies)
-
-    def rank(q: float) -> float:
-        return ordered[ceil(q * len(ordered)) - 1]
-
-    return TokenLatency(sum(ordered) / len(ordered), rank(0.5), rank(0.95), ordered[-1])
 
 
 def _model(resolved: Resolved) -> dict[str, object]:

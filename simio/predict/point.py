@@ -9,11 +9,13 @@ from simio.analytic import recurrence
 from simio.cache.mapped_pages import PAGE_BYTES
 from simio.plan.build import Surroundings, build
 from simio.predict.resolve import Resolved
+from simio.records.device import Thermal
 from simio.records.plan import Plan
 from simio.records.timed import TimedPlan
 from simio.service_times import (
     Factors,
     Rates,
+    Seconds,
     derated,
     fault_bandwidth,
     heat_state,
@@ -21,6 +23,9 @@ from simio.service_times import (
     read_bandwidth,
 )
 from simio.timing import time_plan
+
+#: The device file's values as they are.
+NO_CHANGE = Factors()
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,15 +61,15 @@ class Point:
         return len(latencies) / sum(latencies)
 
 
-def evaluate(resolved: Resolved) -> Point:
-    """Evaluate at the device file's values, as hot as the device is half-way through the run.
+def evaluate(resolved: Resolved, factors: Factors = NO_CHANGE) -> Point:
+    """Evaluate at the device file's values times ``factors``, as hot as the device is half-way through the run.
 
     Raises ``InfeasibleError`` when the scenario cannot run.
     """
     plan = plan_of(resolved)
-    cool = _timed(resolved, plan, Factors())
+    cool = _timed(resolved, plan, factors)
     hot = heat(resolved, cool.pass_end_s[-1])
-    return cool if hot is None else _timed(resolved, plan, hot)
+    return cool if hot is None else _timed(resolved, plan, factors.times(hot))
 
 
 def heat(resolved: Resolved, run_s: float) -> Factors | None:
@@ -72,7 +77,12 @@ def heat(resolved: Resolved, run_s: float) -> Factors | None:
     thermal, scenario = resolved.device.thermal, resolved.scenario
     if thermal is None:
         return None
-    state = heat_state(thermal, scenario.entry_temperature_c, (scenario.sustained_s or 0.0) + run_s / 2)
+    return heated(thermal, scenario.entry_temperature_c, scenario.sustained_s or 0.0, run_s)
+
+
+def heated(thermal: Thermal, entry_temperature_c: Seconds | None, sustained_s: Seconds, run_s: Seconds) -> Factors:
+    """What heat leaves half-way through a run of ``run_s`` that starts at ``entry_temperature_c`` after a load."""
+    state = heat_state(thermal, entry_temperature_c, sustained_s + run_s / 2)
     cpu, storage = derated(thermal.cpu_share, state), derated(thermal.storage_share, state)
     return Factors(storage=storage, gemv=cpu, prefill=cpu, decompress=cpu)
 

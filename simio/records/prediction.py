@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from typing import Any
 
 from simio.records.plan import RamUse
@@ -17,6 +19,16 @@ class TokenLatency:
     p50: float
     p95: float
     max: float
+
+    @classmethod
+    def of(cls, latencies_s: Sequence[float]) -> TokenLatency:
+        """Mean and quantiles (nearest rank)."""
+        ordered = sorted(latencies_s)
+
+        def rank(q: float) -> float:
+            return ordered[ceil(q * len(ordered)) - 1]
+
+        return cls(sum(ordered) / len(ordered), rank(0.5), rank(0.95), ordered[-1])
 
 
 @dataclass(frozen=True, slots=True)
