@@ -139,14 +139,9 @@ def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
     """The saved scenario, if any, with the options given on top."""
     from simio.records.scenario import Scenario
 
-    saved: dict[str, Any] = {}
-    if path is not None:
-        if not Path(path).is_file():
-            raise UsageError(f"{path}: no such scenario file", "name the model with --model")
-        try:
-            saved = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a scenario: {error}", "write one with --save-scenario") from None
+    from simio.whatif.words import saved_scenario
+
+    saved = {} if path is None else saved_scenario(path)
     for name, example in (("device", "pixel8"), ("model", "llama-3.2-3b:q4_k_m")):
         if name not in options and name not in saved:
             raise UsageError(f"no --{name}", f"for example --{name} {example}")
