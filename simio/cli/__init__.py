@@ -9,7 +9,7 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, validate
+from simio.cli import calibrate, compare, devices, generate, inspect, models, pack, predict, profile, run, validate
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("predict")(predict.predict)
+app.command("compare")(compare.compare)
 app.command("inspect")(inspect.inspect)
 app.command("profile")(profile.profile)
 app.command("pack")(pack.pack)

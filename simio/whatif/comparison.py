@@ -21,6 +21,7 @@ from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Progress, Resolved, resolve
 from simio.records.comparison import Comparison, Contender, Odds
 from simio.records.scenario import Scenario
+from simio.units import format_bytes
 from simio.whatif.words import fields_of
 
 #: What can be compared: a word as on the command line, fields of a scenario, or a scenario.
@@ -36,7 +37,7 @@ def compare(*things: Thing, progress: Progress | None = None, **common: Any) -> 
     fields, or a ``Scenario``; ``common`` fields go for all of them and win over those of a saved scenario.
     ``progress(done, total)`` counts things. What cannot run takes part with 0 tokens/s.
 
-    Raises ``UsageError`` for fewer than two things, ``InfeasibleError`` where none can run, and what ``predict`` raises.
+    Raises ``UsageError`` for fewer than two things, ``InfeasibleError`` where none can run, else as ``predict`` does.
     """
     if not 2 <= len(things) <= MOST:
         what = "nothing" if not things else "one thing" if len(things) == 1 else f"{len(things)} things"
@@ -66,7 +67,8 @@ def scenario_of(thing: Thing, common: Mapping[str, Any]) -> Scenario:
     given = fields_of(thing)
     is_whole = {"device", "model"} <= given.keys()
     for name in given.keys() & common.keys() if not is_whole else ():
-        raise UsageError(f"'{thing}' is a {name}, and {name} = {common[name]} is given for all", "leave one of them out")
+        message = f"'{thing}' is a {name}, and {common[name]} is given as the {name} of all"
+        raise UsageError(message, "leave one of them out")
     fields = {**given, **common}
     for name, example in (("device", "pixel8"), ("model", "llama-3.2-3b:q4_k_m")):
         if name not in fields:
@@ -151,7 +153,8 @@ def _odds(a: _Run, b: _Run, n: int) -> Odds:
 def _labels(things: Sequence[Thing]) -> list[str]:
     """The words themselves, the fields given, or the model on the device; numbered where that is not enough."""
     labels = [_label(thing) for thing in things]
-    return [f"{text} #{labels[: i + 1].count(text)}" if labels.count(text) > 1 else text for i, text in enumerate(labels)]
+    seen = [labels[: i + 1].count(label) for i, label in enumerate(labels)]
+    return [f"{label} #{n}" if labels.count(label) > 1 else label for label, n in zip(labels, seen, strict=True)]
 
 
 def _label(thing: Thing) -> str:
@@ -159,4 +162,4 @@ def _label(thing: Thing) -> str:
         return thing
     if isinstance(thing, Scenario):
         return f"{thing.model} on {thing.device}"
-    return " · ".join(str(value) for value in thing.values())
+    return " · ".join(format_bytes(value) if name.endswith("_bytes") else str(value) for name, value in thing.items())
