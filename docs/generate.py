@@ -11,6 +11,9 @@ from pathlib import Path
 COMMANDS = (
     "",
     "predict",
+    "compare",
+    "sensitivity",
+    "breakeven",
     "inspect",
     "profile",
     "pack",

@@ -90,7 +90,7 @@ def predict(
     options = scenario_fields(locals())
     if check not in ("prefix", "full"):
         raise UsageError(f"--check {check}", "use prefix or full")
-    scenario = _scenario(scenario_file, options)
+    scenario = scenario_of(scenario_file, options)
     check_output(report, needs="plotly")
     check_output(save_scenario)
     from simio.predict import predict as run
@@ -118,7 +118,7 @@ def predict(
             print(f"\nreport: {report}")
 
 
-def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
+def scenario_of(path: str | None, options: dict[str, Any]) -> Scenario:
     """The saved scenario, if any, with the options given on top."""
     from simio.records.scenario import Scenario
 

@@ -14,6 +14,7 @@ from simio.records.timed import TimedPlan
 from simio.service_times import (
     Factors,
     Rates,
+    Seconds,
     derated,
     fault_bandwidth,
     heat_state,
@@ -67,7 +68,7 @@ def evaluate(resolved: Resolved) -> Point:
     return cool if hot is None else _timed(resolved, plan, hot)
 
 
-def heat(resolved: Resolved, run_s: float) -> Factors | None:
+def heat(resolved: Resolved, run_s: Seconds) -> Factors | None:
     """What heat leaves of the rates half-way through a run of ``run_s``; None where the device does not say."""
     thermal, scenario = resolved.device.thermal, resolved.scenario
     if thermal is None:
