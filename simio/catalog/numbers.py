@@ -65,7 +65,9 @@ def _changed(record: Any, path: Path, values: Mapping[Path, Any]) -> Any:
     new = {key: _changed(inner, (*path, key), values) for key, inner in _parts(record)}
     if isinstance(record, dict):
         return new
-    return tuple(new.values()) if isinstance(record, tuple) else replace(record, **new)
+    if isinstance(record, tuple):
+        return tuple(new.values())
+    return replace(record, **{str(key): value for key, value in new.items()})
 
 
 def _name(device: Device, path: Path) -> str:

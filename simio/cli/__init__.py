@@ -10,6 +10,7 @@ import typer
 
 from simio import __version__
 from simio.cli import (
+    breakeven,
     calibrate,
     compare,
     devices,
