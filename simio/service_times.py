@@ -1,6 +1,7 @@
 """Every equation that turns bytes and flop into seconds; seconds are born here and nowhere else.
 
-The rates may be floats, or arrays with one entry per Monte Carlo draw: the equations are the same.
+The rates may be floats, or arrays with one entry per Monte Carlo draw: the equations are the same. So may the numbers
+of a device: ``simio sensitivity`` draws each of them by itself.
 Symbols: n bytes, s bytes per read, Q reads in flight, B bandwidth, L latency.
 """
 
@@ -8,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from math import exp, inf, log, log2
 from typing import TYPE_CHECKING
 
@@ -86,34 +88,40 @@ def read_bandwidth(storage: Storage, block_bytes: float, queue_depth: float, seq
     measured random points; outside them the nearest residual carries over. Sequential reads are never slower than
     random ones. Never above ``B_max``, the best measured point. References: Shepard, ACM 1968; Little's law for R1.
     """
+    return float(_bandwidth(storage, block_bytes, queue_depth, sequential))
+
+
+def _bandwidth(storage: Storage, block_bytes: float, queue_depth: float, sequential: bool) -> Seconds:
     random = _shepard(storage, block_bytes, queue_depth, "random")
-    return max(random, _shepard(storage, block_bytes, queue_depth, "sequential")) if sequential else random
+    return _larger(random, _shepard(storage, block_bytes, queue_depth, "sequential")) if sequential else random
 
 
-def _shepard(storage: Storage, block_bytes: float, queue_depth: float, pattern: str) -> float:
-    best = max(p.bandwidth.value for p in storage.curve)
+def _shepard(storage: Storage, block_bytes: float, queue_depth: float, pattern: str) -> Seconds:
+    rates: list[Seconds] = [p.bandwidth.value for p in storage.curve]
+    best = reduce(_larger, rates)
     smallest = min(storage.curve, key=lambda p: (p.block_bytes, p.queue_depth))
     latency = _latency(smallest, best)
-    weights = total = 0.0
+    weights = 0.0
+    total: Seconds = 0.0
     for point in storage.curve:
         distance = log2(point.block_bytes / block_bytes) ** 2 + log2(point.queue_depth / queue_depth) ** 2
         distance += 0.0 if point.pattern == pattern else 9.0
-        residual = log(point.bandwidth.value / _law(point.block_bytes, point.queue_depth, latency, best))
+        residual = _log(point.bandwidth.value / _law(point.block_bytes, point.queue_depth, latency, best))
         if distance < 1e-12:
             return point.bandwidth.value
         weights += 1 / distance
         total += residual / distance
-    return min(best, _law(block_bytes, queue_depth, latency, best) * exp(total / weights))
+    return _smaller(best, _law(block_bytes, queue_depth, latency, best) * _exp(total / weights))
 
 
-def _latency(point: ReadPoint, best: float) -> float:
+def _latency(point: ReadPoint, best: Seconds) -> Seconds:
     """L of (R1) from one point; at least a microsecond, so that the law stays finite. [s]"""
     s = point.block_bytes
-    return max(1e-6, point.queue_depth * s / point.bandwidth.value - s / best)
+    return _larger(1e-6, point.queue_depth * s / point.bandwidth.value - s / best)
 
 
-def _law(block_bytes: float, queue_depth: float, latency_s: float, best: float) -> float:
-    return min(best, queue_depth * block_bytes / (latency_s + block_bytes / best))
+def _law(block_bytes: float, queue_depth: float, latency_s: Seconds, best: Seconds) -> Seconds:
+    return _smaller(best, queue_depth * block_bytes / (latency_s + block_bytes / best))
 
 
 def fault_bandwidth(storage: Storage) -> float:
@@ -121,10 +129,10 @@ def fault_bandwidth(storage: Storage) -> float:
     return storage.fault_bandwidth.value if storage.fault_bandwidth else inf
 
 
-def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, sequential: bool) -> float:
+def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, sequential: bool) -> Seconds:
     """Time a lone read waits beyond its share of the link: ``L = s/B(s, 1) − s/B(s, Q)`` (R3). [s]"""
-    alone = block_bytes / read_bandwidth(storage, block_bytes, 1, sequential)
-    return max(0.0, alone - block_bytes / read_bandwidth(storage, block_bytes, queue_depth, sequential))
+    alone = block_bytes / _bandwidth(storage, block_bytes, 1, sequential)
+    return _larger(0.0, alone - block_bytes / _bandwidth(storage, block_bytes, queue_depth, sequential))
 
 
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
@@ -136,7 +144,7 @@ def link_s(fetch: Fetch, rates: Rates) -> Seconds:
     if fetch.n_reads == 0:
         return 0.0
     size = max(512.0, fetch.link_bytes / fetch.n_reads)
-    bandwidth = min(rates.most_bytes_per_s, read_bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential))
+    bandwidth = _smaller(rates.most_bytes_per_s, _bandwidth(rates.storage, size, rates.queue_depth, fetch.sequential))
     better_ratio = rates.ratio_factor if fetch.n_chunks else 1.0
     n_bytes = fetch.link_bytes / better_ratio
     free = n_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
@@ -382,4 +390,13 @@ def _exp(x: Seconds) -> Seconds:
     import numpy as np
 
     result: Seconds = np.exp(x)
+    return result
+
+
+def _log(x: Seconds) -> Seconds:
+    if isinstance(x, float):
+        return log(x)
+    import numpy as np
+
+    result: Seconds = np.log(x)
     return result

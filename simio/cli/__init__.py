@@ -9,7 +9,23 @@ import sys
 import typer
 
 from simio import __version__
-from simio.cli import calibrate, devices, generate, inspect, models, pack, predict, profile, run, study, sweep, validate
+from simio.cli import (
+    breakeven,
+    calibrate,
+    compare,
+    devices,
+    generate,
+    inspect,
+    models,
+    pack,
+    predict,
+    profile,
+    run,
+    sensitivity,
+    study,
+    sweep,
+    validate,
+)
 from simio.errors import SimioError
 
 app = typer.Typer(
@@ -24,6 +40,9 @@ app = typer.Typer(
 )
 app.command("predict")(predict.predict)
 app.command("sweep")(sweep.sweep)
+app.command("compare")(compare.compare)
+app.command("breakeven")(breakeven.breakeven)
+app.command("sensitivity")(sensitivity.sensitivity)
 app.command("inspect")(inspect.inspect)
 app.command("profile")(profile.profile)
 app.command("pack")(pack.pack)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from simio.cli.output import check_output, print_json, progress
-from simio.cli.scenario_options import fields_of, in_options, naming_options
+from simio.cli.scenario_options import in_options, naming_options, scenario_fields
 from simio.errors import UsageError
 from simio.paths import write_whole
 from simio.units import format_bytes, format_s
@@ -88,26 +87,10 @@ def predict(
 
     Example: simio predict --device pixel8 --model llama-3.2-3b:q4_k_m
     """
+    options = scenario_fields(locals())
     if check not in ("prefix", "full"):
         raise UsageError(f"--check {check}", "use prefix or full")
-    sizes = {
-        "ram_bytes": ("--ram", ram), "read_bytes": ("--read-size", read_size),
-        "chunk_bytes": ("--chunk-size", chunk_size), "staging_bytes": ("--staging", staging),
-        "cache_bytes": ("--cache-size", cache_size), "read_ahead_bytes": ("--read-ahead", read_ahead),
-        "available_bytes": ("--available", available),
-    }  # fmt: skip
-    options: dict[str, Any] = {
-        "device": device, "model": model, "runtime": runtime, "codec": codec, "prompt_tokens": prompt,
-        "batch_tokens": batch, "n_tokens": tokens, "context_tokens": context, "kv_bytes_per_value": kv_bytes,
-        "n_threads": threads, "n_workers": workers, "queue_depth": queue_depth, "prefetch_depth": prefetch,
-        "cache_policy": cache, "cache_form": hold, "top_k": top_k, "seed": seed, "draws": draws,
-        "routing": routing, "dense_weights": dense_weights, "expert_overlap": expert_overlap,
-        "contiguous_experts": contiguous_experts,
-        "expert_prefetch": expert_prefetch, "speculative_gate": speculative_gate, "drop_cold": drop_cold,
-        "entry_temperature_c": entry_temperature, "sustained_s": sustained,
-    }  # fmt: skip
-    options = fields_of(options, sizes, read_limit, pin)
-    scenario = _scenario(scenario_file, options)
+    scenario = scenario_of(scenario_file, options)
     check_output(report, needs="plotly")
     check_output(save_scenario)
     from simio.predict import predict as run
@@ -135,18 +118,15 @@ def predict(
             print(f"\nreport: {report}")
 
 
-def _scenario(path: str | None, options: dict[str, Any]) -> Scenario:
+def scenario_of(path: str | None, options: dict[str, Any]) -> Scenario:
     """The saved scenario, if any, with the options given on top."""
     from simio.records.scenario import Scenario
 
     saved: dict[str, Any] = {}
     if path is not None:
-        if not Path(path).is_file():
-            raise UsageError(f"{path}: no such scenario file", "name the model with --model")
-        try:
-            saved = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"{path} is not a scenario: {error}", "write one with --save-scenario") from None
+        from simio.whatif.words import saved_scenario
+
+        saved = saved_scenario(path)
     for name, example in (("device", "pixel8"), ("model", "llama-3.2-3b:q4_k_m")):
         if name not in options and name not in saved:
             raise UsageError(f"no --{name}", f"for example --{name} {example}")

@@ -1,11 +1,15 @@
-"""Options that several commands turn into fields of a ``Scenario``."""
+"""Options that several commands turn into fields of a ``Scenario``.
+
+``simio predict`` declares them; a command marked ``takes_scenario`` has the same ones without saying them again.
+"""
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, get_type_hints
 
 from simio.cli.output import share
 from simio.errors import UsageError
@@ -22,6 +26,57 @@ def fields_of(
         found["read_limit_bytes_per_s"] = parse(read_limit, "bytes_per_s", "--read-limit")
     found |= _pin(pin)
     return {name: value for name, value in found.items() if value is not None}
+
+
+#: Parameters of `simio predict` that are no field of a scenario.
+_ITS_OWN = ("scenario_file", "check", "as_json", "report", "save_scenario")
+
+
+def takes_scenario(but: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the scenario options of `simio predict`, all but those named ``but``.
+
+    They arrive together, as fields of a ``Scenario``, in its parameter ``fields``.
+    """
+
+    def mark(command: Callable[..., None]) -> Callable[..., None]:
+        from simio.cli.predict import predict
+
+        hints = get_type_hints(command, include_extras=True)
+        own = [
+            p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values()
+            if p.name != "fields"
+        ]  # fmt: skip
+        hints = get_type_hints(predict, include_extras=True)
+        shared = [
+            p.replace(annotation=hints[p.name]) for p in inspect.signature(predict).parameters.values()
+            if p.name not in (*_ITS_OWN, *but)
+        ]  # fmt: skip
+        names = {p.name for p in shared}
+
+        def run(**given: Any) -> None:
+            fields = scenario_fields({name: given[name] for name in names})
+            command(fields=fields, **{name: value for name, value in given.items() if name not in names})
+
+        run.__doc__, run.__name__ = command.__doc__, command.__name__
+        run.__signature__ = inspect.Signature([*own, *shared])  # type: ignore[attr-defined]
+        run.__annotations__ = {p.name: p.annotation for p in (*own, *shared)}
+        return run
+
+    return mark
+
+
+def scenario_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Scenario fields from parameters of `simio predict` by name; those that are None are left out."""
+    from simio.predict.command import OPTIONS, SIZES
+
+    plain, sizes = {}, {}
+    for field, option in OPTIONS.items():
+        name = option.removeprefix("--").replace("-", "_")
+        if field in SIZES and name != "pin":
+            sizes[field] = option, given.get(name)
+        elif name not in ("pin", "read_limit"):
+            plain[field] = given.get(name)
+    return fields_of(plain, sizes, given.get("read_limit"), given.get("pin"))
 
 
 @contextmanager

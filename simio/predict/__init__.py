@@ -1,6 +1,13 @@
-"""From a scenario to a Prediction: resolve, evaluate, hold against the laws, explain."""
+"""From a scenario to a Prediction: resolve, evaluate, hold against the laws, explain.
+
+The room can be called as its verb: ``simio.predict(device="pixel8", model="llama-3.2-3b:q4_k_m")``.
+"""
 
 from __future__ import annotations
+
+import sys
+from types import ModuleType
+from typing import Any
 
 import numpy
 
@@ -11,33 +18,48 @@ from simio.predict.interval import Drawn, interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Progress, Resolved, resolve
 from simio.predict.suggest import suggest
-from simio.records.prediction import Prediction, TokenLatency
+from simio.records.prediction import Prediction, Suggestion, TokenLatency
 from simio.records.scenario import Scenario
 from simio.service_times import read_bandwidth
 from simio.sim import engine
 
 
 def predict(
-    scenario: Scenario,
+    scenario: Scenario | None = None,
+    /,
     *,
     full_check: bool = False,
     suggestions: bool = True,
     progress: Progress | None = None,
     trying: Progress | None = None,
+    **fields: Any,
 ) -> Prediction:
     """Predict TTFT and the latency of every token.
 
-    ``full_check`` lets the SimPy engine cover the whole run instead of a prefix. ``progress(done, total)`` is called
-    while a weights file is sampled, ``trying`` likewise while changes are tried. Raises ``SimioError`` (see
-    ``simio.errors``) for input that cannot be predicted.
+    ``fields`` are those of ``Scenario``, alone or on top of ``scenario``. ``full_check`` lets the SimPy engine cover
+    the whole run instead of a prefix. ``progress(done, total)`` is called while a weights file is sampled, ``trying``
+    likewise while changes are tried. Raises ``SimioError`` (see ``simio.errors``) for input that cannot be predicted.
     """
-    resolved = resolve(scenario, progress)
+    asked = Scenario.of(scenario, **fields)
+    resolved = resolve(asked, progress)
     point = evaluate(resolved)
+    helps = suggest(asked, resolved, point, progress, trying) if suggestions else ()
+    return explain(asked, resolved, point, interval(asked, resolved, point), helps, full_check)
+
+
+def explain(
+    scenario: Scenario,
+    resolved: Resolved,
+    point: Point,
+    drawn: Drawn,
+    suggestions: tuple[Suggestion, ...] = (),
+    full_check: bool = False,
+) -> Prediction:
+    """``point`` as a prediction, held against the laws. Raises ``LawError`` where one fails."""
     checks = laws.check(point, scenario, full_check)
     limits = bottleneck.find(point)
     decode = demand(point.timed, point.plan.n_setup)
     whole = demand(point.timed)
-    drawn = interval(scenario, resolved, point)
     latencies = point.token_latencies_s
     return Prediction(
         tokens_per_s=point.tokens_per_s,
@@ -55,7 +77,7 @@ def predict(
         bounds_s={"lower": whole.lower_s, "upper": whole.upper_s},
         checks=checks,
         confidence=bottleneck.confidence(limits, resolved, point, scenario.ram_bytes is not None),
-        suggestions=suggest(scenario, resolved, point, progress, trying) if suggestions else (),
+        suggestions=suggestions,
         scenario=scenario,
         resolved=resolved.scenario,
         model=_model(resolved),
@@ -132,4 +154,13 @@ def _doubts(drawn: Drawn, resolved: Resolved, point: Point, asked_tokens: int) -
     return tuple(notes)
 
 
-__all__ = ["Point", "Resolved", "evaluate", "predict", "resolve"]
+class _Verb(ModuleType):
+    """A room that can be called: ``simio.predict(…)`` is this module once anything in it has been imported."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
+        return predict(*args, **kwargs)
+
+
+sys.modules[__name__].__class__ = _Verb
+
+__all__ = ["Point", "Resolved", "evaluate", "explain", "predict", "resolve"]

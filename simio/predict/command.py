@@ -24,8 +24,9 @@ OPTIONS = {
     "entry_temperature_c": "--entry-temperature", "sustained_s": "--sustained", "seed": "--seed", "draws": "--draws",
 }  # fmt: skip
 
-_SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes", "read_ahead_bytes",
-          "available_bytes"}  # fmt: skip
+#: Fields whose options are sizes with a unit.
+SIZES = {"ram_bytes", "read_bytes", "chunk_bytes", "staging_bytes", "pinned_bytes", "cache_bytes", "read_ahead_bytes",
+         "available_bytes"}  # fmt: skip
 
 
 def command(scenario: Scenario) -> str:
@@ -46,7 +47,7 @@ def _text(name: str, value: float | str) -> str:
         return f"{100 * float(value):.15g}%"
     if name == "read_limit_bytes_per_s":
         return f"{float(value):.15g}B/s"
-    if name not in _SIZES:
+    if name not in SIZES:
         return str(value)
     n_bytes = int(value)
     for unit, size in (("GB", GB), ("MiB", MIB), ("MB", MB)):

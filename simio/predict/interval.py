@@ -27,10 +27,11 @@ from simio.records.plan import Plan
 from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
 from simio.records.timed import TimedPlan
-from simio.service_times import Factors, base_codec
+from simio.service_times import Factors, Rates, base_codec
 from simio.timing import time_plan
 
 Draws = NDArray[np.float64]
+Deviates = dict[str, Draws]
 
 LEVEL = 0.8
 #: Standard normal quantiles of 90 % and 80 %.
@@ -51,25 +52,46 @@ N_AVERAGED = 4
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
          "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat", "commit", "swap",
          "handover")  # fmt: skip
+#: Of these, what is of one run and not of the device.
+OF_A_RUN = ("case", "stretch", "repeat")
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """The interval of tokens/s, and the share of draws in which the scenario cannot run at all."""
+    """The interval of tokens/s, the share of draws in which the scenario cannot run at all, and the draws themselves.
+
+    ``tokens_per_s`` has one entry a draw, in the order of ``deviates``; the value itself where none was asked for.
+    """
 
     interval: Interval
     infeasible: float
+    tokens_per_s: Draws
 
 
 def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
     """80 % interval of tokens/s around ``point``, from ``asked.draws`` seeded draws. A run that cannot start is 0."""
-    n = asked.draws
-    if n == 0:
-        return Drawn(Interval(point.tokens_per_s, point.tokens_per_s, LEVEL), 0.0)
-    rng = Random(asked.seed)  # numpy.random takes longer to import than these draws take here
-    z = {name: np.array([rng.gauss(0.0, 1.0) for _ in range(n)]) for name in DRAWN}
-    nominal = 1 / _mean_latency(*_latencies(point.plan, resolved, {name: np.zeros(1) for name in DRAWN}))[0]
-    speeds = np.zeros(n)
+    if asked.draws == 0:
+        value = point.tokens_per_s
+        return Drawn(Interval(value, value, LEVEL), 0.0, np.array([value]))
+    drawn = speeds(asked, resolved, point, deviates(asked.draws, asked.seed))
+    ordered = np.sort(drawn).tolist()
+    tail = round((1 - LEVEL) / 2 * (len(ordered) - 1))
+    low, high = ordered[tail], ordered[-1 - tail]
+    found = Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
+    return Drawn(found, ordered.count(0.0) / len(ordered), drawn)
+
+
+def deviates(n: int, seed: int | str) -> Deviates:
+    """``n`` standard normal deviates for every name in ``DRAWN``; equal seeds give equal ones."""
+    rng = Random(seed)  # numpy.random takes longer to import than these draws take here
+    return {name: np.array([rng.gauss(0.0, 1.0) for _ in range(n)]) for name in DRAWN}
+
+
+def speeds(asked: Scenario, resolved: Resolved, point: Point, z: Deviates) -> Draws:
+    """Tokens/s of every draw of ``z``; 0 where the scenario cannot run."""
+    n = len(z["ram"])
+    nominal = 1 / mean_latency(*_latencies(point.plan, resolved, {name: np.zeros(1) for name in DRAWN}))[0]
+    found = np.zeros(n)
     spread = resolved.device.residual.value if resolved.device.residual else REPEAT
     for members, variant, plan in _variants(asked, resolved, point, z):
         if variant is not None and plan is not None:
@@ -78,23 +100,20 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
             if is_bistable(plan):
                 of_a_run = _some_tokens(latencies, drawn)
             else:
-                of_a_run = _mean_latency(latencies, weights) * np.exp(spread * drawn["repeat"])
-            speeds[members] = 1 / of_a_run
-    ordered = np.sort(speeds * (point.tokens_per_s / nominal)).tolist()
-    tail = round((1 - LEVEL) / 2 * (n - 1))
-    low, high = ordered[tail], ordered[-1 - tail]
-    found = Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
-    return Drawn(found, ordered.count(0.0) / n)
+                of_a_run = mean_latency(latencies, weights) * np.exp(spread * drawn["repeat"])
+            found[members] = 1 / of_a_run
+    speed: Draws = found * (point.tokens_per_s / nominal)
+    return speed
 
 
 def _variants(
-    asked: Scenario, resolved: Resolved, point: Point, z: dict[str, Draws]
+    asked: Scenario, resolved: Resolved, point: Point, z: Deviates
 ) -> Iterator[tuple[NDArray[np.bool_], Resolved | None, Plan | None]]:
     """Groups of draws that share a plan; no plan where the scenario cannot run."""
-    for ram, in_ram_level in _levels(z["ram"], asked.ram_bytes is None):
+    for ram, in_ram_level in levels(z["ram"], asked.ram_bytes is None):
         variant = resolved if ram == "value" else _with_ram(ram, asked, resolved, point)
         is_mapped = variant is not None and variant.scenario.runtime == "mmap" and asked.read_ahead_bytes is None
-        for window, in_window_level in _levels(z["read_ahead"], is_mapped):
+        for window, in_window_level in levels(z["read_ahead"], is_mapped):
             members = in_ram_level & in_window_level
             if not members.any():
                 continue
@@ -114,7 +133,7 @@ def _cases(z: Draws) -> list[tuple[float, NDArray[np.bool_]]]:
     return [((k + 0.5) / N_CASES, order == k) for k in range(N_CASES)]
 
 
-def _levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
+def levels(z: Draws, is_drawn: bool) -> list[tuple[str, NDArray[np.bool_]]]:
     """Draws at the low bound (20 %), at the value (60 %) and at the high bound (20 %)."""
     if not is_drawn:
         return [("value", np.ones(z.shape, dtype=bool))]
@@ -143,13 +162,13 @@ def _plan_or_none(variant: Resolved | None, window: str) -> Plan | None:
         return None
 
 
-def _mean_latency(latencies: Draws, weights: Draws) -> Draws:
+def mean_latency(latencies: Draws, weights: Draws) -> Draws:
     """Mean decode latency per draw. [s]"""
     total: Draws = (latencies * weights[:, None]).sum(axis=0) / weights.sum()
     return total
 
 
-def _some_tokens(latencies: Draws, z: dict[str, Draws]) -> Draws:
+def _some_tokens(latencies: Draws, z: Deviates) -> Draws:
     """Mean latency per draw of ``N_AVERAGED`` tokens somewhere in the run, and the noise of repeats. [s]"""
     n_tokens, n = latencies.shape
     length = min(N_AVERAGED, n_tokens)
@@ -158,13 +177,18 @@ def _some_tokens(latencies: Draws, z: dict[str, Draws]) -> Draws:
     return stretch * np.exp(REPEAT_SPREAD * z["repeat"])
 
 
-def _latencies(plan: Plan, resolved: Resolved, z: dict[str, Draws]) -> tuple[Draws, Draws]:
-    """Decode latencies of a shortened run, tokens × draws, and how many tokens each stands for. [s]"""
+def _latencies(plan: Plan, resolved: Resolved, z: Deviates) -> tuple[Draws, Draws]:
+    return latencies_at(plan, rates_at(resolved, plan, _factors(resolved, plan, z)), len(z["ram"]))
+
+
+def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
+    """Decode latencies of a shortened run at ``n`` rates at once, and how many tokens each stands for. [s]
+
+    Shapes: (tokens, ``n``) and (tokens,).
+    """
     short = _shorten(plan)
-    rates = rates_at(resolved, plan, _factors(resolved, plan, z))
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
     brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
-    n = len(z["ram"])
     ends = batch.run(_in_gangs(time_plan(brief, rates)), n)
     weights = np.array([count for _, count in short], dtype=float)
     decode = np.array([plan.passes[p].kind == "decode" for p, _ in short])
@@ -195,7 +219,7 @@ def _shorten(plan: Plan) -> list[tuple[int, int]]:
     return short
 
 
-def _factors(resolved: Resolved, plan: Plan, z: dict[str, Draws]) -> Factors:
+def _factors(resolved: Resolved, plan: Plan, z: Deviates) -> Factors:
     storage, cpu, memory = resolved.device.storage, resolved.device.cpu, resolved.device.memory
     kernels = [n for p in plan.passes for s in p.steps for n in s.weight_bytes]
     kernel = max(kernels, key=lambda item: item[1])[0] if kernels else "f16"

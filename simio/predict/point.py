@@ -72,7 +72,7 @@ def evaluate(resolved: Resolved, factors: Factors = NO_CHANGE) -> Point:
     return cool if hot is None else _timed(resolved, plan, factors.times(hot))
 
 
-def heat(resolved: Resolved, run_s: float) -> Factors | None:
+def heat(resolved: Resolved, run_s: Seconds) -> Factors | None:
     """What heat leaves of the rates half-way through a run of ``run_s``; None where the device does not say."""
     thermal, scenario = resolved.device.thermal, resolved.scenario
     if thermal is None:

@@ -272,6 +272,11 @@ def as_path(name: str) -> Path:
         raise UsageError(f"{name}: there is no such home directory", "write the path in full") from None
 
 
+def names_a_file(path: Path) -> bool:
+    """Whether ``--model`` means a file or a directory, and not a preset."""
+    return path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2
+
+
 def load_model(name: str) -> Model:
     """The model at a path (a stored profile has its model too), or the preset of that name."""
     if not name.strip():
@@ -279,7 +284,7 @@ def load_model(name: str) -> Model:
     path = as_path(name)
     if _is_profile(path):
         return profile_file.load(path).model
-    if path.exists() or path.suffix in _MODEL_SUFFIXES or len(path.parts) > 2:
+    if names_a_file(path):
         from simio.formats.opening import open_model
 
         return open_model(path)

@@ -93,6 +93,21 @@ class Scenario:
         return {f.name: v for f in fields(self) if (v := getattr(self, f.name)) is not None}
 
     @classmethod
+    def of(cls, scenario: Scenario | None = None, **changed: Any) -> Scenario:
+        """``scenario`` with some fields changed, or a new one of ``changed`` alone; raises as ``from_json`` does.
+
+        >>> Scenario.of(device="pixel8", model="llama-3.2-1b:q4_0", n_tokens=8).n_tokens
+        8
+        """
+        if scenario is not None and not isinstance(scenario, cls):
+            raise UsageError(f"{scenario!r} is not a Scenario", 'name fields: device="pixel8", model="…"')
+        saved = {} if scenario is None else scenario.to_json()
+        if {"pinned_bytes", "pinned_fraction"} & set(changed):
+            saved = {k: v for k, v in saved.items() if k not in ("pinned_bytes", "pinned_fraction")}
+        given = saved | changed
+        return cls.from_json({name: value for name, value in given.items() if value is not None})
+
+    @classmethod
     def from_json(cls, table: dict[str, Any], where: str = "scenario") -> Scenario:
         """Build from a mapping; raises ``UsageError`` naming an unknown key, a missing one or a wrong type."""
         known = {f.name: str(f.type) for f in fields(cls)}

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from html import escape
-from typing import TYPE_CHECKING
 
 from simio.errors import MissingPackageError
 from simio.records.device import Device, Quantity
 from simio.records.prediction import Prediction
 from simio.records.scenario import Scenario
+from simio.report.charts import as_html, script
 from simio.report.page import figures, page, section, table
 from simio.units import format_bytes, format_s
-
-if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
 
 _COLOURS = ["#2f6f9f", "#8fb8d8", "#c98a2b", "#5a9a6e", "#8a6fb0", "#b58a8a", "#b5483f"]
 
@@ -63,7 +60,6 @@ def _limit(p: Prediction) -> str:
 def _charts(p: Prediction) -> list[str]:
     try:
         import plotly.graph_objects as go
-        from plotly.offline import get_plotlyjs
     except ModuleNotFoundError as error:
         raise MissingPackageError("the HTML report needs plotly", "pip install 'simio[report]'") from error
     share = {name: 100 * value for name, value in p.bottleneck.share.items()}
@@ -82,17 +78,7 @@ def _charts(p: Prediction) -> list[str]:
     ram.add_vline(x=p.ram.budget / 1e9, line_dash="dot", annotation_text="what the app gets")
     ram.update_layout(barmode="stack")
     ram.update_xaxes(title="GB")
-    script = f"<script>{get_plotlyjs()}</script>"
-    return [script + _html(time, 230), _html(tokens, 260), _html(ram, 200)]
-
-
-def _html(figure: Figure, height: int) -> str:
-    figure.update_layout(template="simple_white", height=height, margin={"l": 10, "r": 10, "t": 20, "b": 10})
-    figure.update_yaxes(automargin=True)
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
-    )
-    return html
+    return [script() + as_html(time, 230), as_html(tokens, 260), as_html(ram, 200)]
 
 
 def _suggestions(p: Prediction) -> str:

@@ -129,8 +129,9 @@ def test_processes_give_the_rows_of_one_process_in_order(tmp_path):
 
 
 def test_an_interrupt_from_the_keyboard_keeps_what_is_done(tmp_path):
-    words = [*SIMIO, "--device", "pixel8", "--model", "smollm2-360m:q8_0", "--set", "tokens=8", "--vary",
-             "ram=0.1GB:0.5GB:0.00005GB", "--vary", "prefetch=0:15:1", "-j", "2", "-o", str(tmp_path / "rows")]  # fmt: skip
+    words = [*SIMIO, "--device", "pixel8", "--model", "smollm2-360m:q8_0", "--set", "tokens=8"]
+    words += ["--vary", "ram=0.1GB:0.5GB:0.00005GB", "--vary", "prefetch=0:15:1"]
+    words += ["-j", "2", "-o", str(tmp_path / "rows")]
     running = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while running.poll() is None and time.monotonic() < deadline and not list(Path(tmp_path).glob("rows/part-*")):
