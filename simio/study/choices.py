@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,7 +202,17 @@ def table(model: Model, records: Iterable[Record], measure: str) -> ChoiceTable:
     if not any(choice.options for choice in choices):
         raise UsageError(f"the study has no tensor of {model.name}, nor of its roles", "give the study of this model")
     notes = (f"{borrowed} of {len(choices)} tensors take the means of their role in the study",) if borrowed else ()
-    return ChoiceTable(model, tuple(choices), measure, notes)
+    return ChoiceTable(model, tuple(choices), measure, (*notes, *_not_everywhere(choices)))
+
+
+def _not_everywhere(choices: list[TensorChoice]) -> list[str]:
+    """A note on every quantizer that does not take all the tensors (rows that are no whole groups, say)."""
+    n_taken = Counter(quant for choice in choices for quant in {option.quant for option in choice.options})
+    return [
+        f"{quant} takes {n} of {len(choices)} tensors in the study; the others stay as they are stored beside it"
+        for quant, n in sorted(n_taken.items())
+        if n < len(choices)
+    ]
 
 
 def multiplied(model: Model) -> list[Tensor]:

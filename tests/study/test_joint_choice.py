@@ -173,3 +173,17 @@ def test_a_codec_without_a_rate_on_the_device_is_left_out():
     found = joint(choices(decoder(2), codecs=("raw", "brotli:5")), setting(12 * MB, BETWEEN))
     assert {row.codec for row in found.outcome.rows} == {"raw"}
     assert any("brotli:5" in note for note in found.notes)
+
+
+def test_a_layout_that_does_not_take_every_tensor_is_named():
+    of = decoder(3)
+    document = study(of)
+    for row in document["rows"]:
+        if row["quant"] == "int4:group32":
+            row["tensors"] = [t for t in row["tensors"] if t["role"] != "head"]
+    made = table(of, records_of(document), "weight_error")
+    assert made.notes == (
+        "int4:group32 takes 6 of 7 tensors in the study; the others stay as they are stored beside it",
+    )
+    head = next(c for c in made.choices if c.tensor.role == "head")
+    assert head.under(("int4:group32", "raw")) == head.kept
