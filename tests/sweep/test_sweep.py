@@ -130,7 +130,8 @@ def test_processes_give_the_rows_of_one_process_in_order(tmp_path):
 
 def test_an_interrupt_from_the_keyboard_keeps_what_is_done(tmp_path):
     words = [*SIMIO, "--device", "pixel8", "--model", "smollm2-360m:q8_0", "--set", "tokens=8", "--vary",
-             "ram=0.1GB:0.5GB:0.00005GB", "--vary", "prefetch=0:15:1", "-j", "2", "-o", str(tmp_path / "rows")]  # fmt: skip
+             "ram=0.1GB:0.5GB:0.00005GB", "--vary", "prefetch=0:15:1",
+             "-j", "2", "-o", str(tmp_path / "rows")]  # fmt: skip
     running = subprocess.Popen(words, start_new_session=True, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while running.poll() is None and time.monotonic() < deadline and not list(Path(tmp_path).glob("rows/part-*")):
@@ -146,7 +147,8 @@ def test_an_interrupt_from_the_keyboard_keeps_what_is_done(tmp_path):
 def test_a_study_file_and_json(tmp_path):
     text = '[scenario]\ndevice = "pixel8"\nmodel = "smollm2-360m:q8_0"\ntokens = 4\n[vary]\nram = "0.3GB,0.4GB"\n'
     (tmp_path / "study.toml").write_text(text + 'device.storage.curve = ["0.5x", "1x"]\n')
-    done = subprocess.run([*SIMIO, str(tmp_path / "study.toml"), "--json"], capture_output=True, text=True, check=True)
+    words = [*SIMIO, str(tmp_path / "study.toml"), "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
     table = json.loads(done.stdout)
     assert {"n", "seconds", "evaluations_per_s", "best"} <= set(table)
     assert table["n"] == 4
