@@ -44,7 +44,8 @@ def test_axes_read_lists_points_ranges_and_codecs_with_commas():
 
 
 @pytest.mark.parametrize(
-    "text", ["ram", "ram=", "rum=1GB", "model=nosuch:q8_0", "codec=raw,nosuch", "device=nosuch", "ram=1:2:0.5", "ram=2GB:1GB:1GB", "prefetch=1,1", "prefetch=0.5",
+    "text", ["ram", "ram=", "rum=1GB", "model=nosuch:q8_0", "codec=raw,nosuch", "device=nosuch", "ram=1:2:0.5",
+             "ram=2GB:1GB:1GB", "prefetch=1,1", "prefetch=0.5",
              "device.memory.nothing=1x", "device.storage.curve=3GB/s", "ram=1GB:2GB:0GB", "ram=1GB:2GB"],
 )  # fmt: skip
 def test_what_cannot_be_varied_is_refused(text):
