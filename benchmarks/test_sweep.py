@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simio.profiling.host import n_usable_cpus
 from simio.sim import engine
 from simio.sweep import frames
+from simio.sweep.block import evaluate_block
 from simio.sweep.run import sweep
 from simio.sweep.study import Study, study_of
 
@@ -17,26 +19,38 @@ TRACE = Path(__file__).parents[2] / "shared" / "traces" / "oneplus15r" / "qwen.r
 
 
 def simpy_s(study: Study, n: int) -> float:
-    """Mean time SimPy takes for one of the scenarios, planning and timing left out. [s]"""
+    """Mean CPU time SimPy takes for one of the scenarios, planning and timing left out. [s]"""
     numbers = np.linspace(0, study.n - 1, n).astype(int)
     timed = [frames.point_of(frame).timed for _, frame in study.frames(numbers)][:n]
-    begun = time.perf_counter()
+    begun = time.process_time()
     for one in timed:
         engine.run(one)
-    return (time.perf_counter() - begun) / len(timed)
+    return (time.process_time() - begun) / len(timed)
+
+
+def frame_s(study: Study, n: int) -> float:
+    """Mean CPU time of one scenario out of ``n``, rows and digests included, after warm-up. [s]"""
+    numbers = np.linspace(0, study.n - 1, min(n, study.n)).astype(int)
+    evaluate_block(study, numbers, frozenset())
+    begun = time.process_time()
+    evaluate_block(study, numbers, frozenset())
+    return (time.process_time() - begun) / len(numbers)
 
 
 def report(what: str, study: Study, n_played: int) -> None:
     """Print rates and ratio, of this run."""
     summary = sweep(study)
-    rate = summary.to_json()["evaluations_per_s"]
-    ratio = rate * simpy_s(study, n_played)
-    print(f"\n{what}: {summary.n} scenarios, {rate:,.0f}/s on all cores, {ratio:,.0f} times SimPy on one")
+    rate, cores = summary.to_json()["evaluations_per_s"], n_usable_cpus()
+    played, framed = simpy_s(study, n_played), frame_s(study, 1000)
+    print(f"\n{what}: {summary.n} scenarios, {rate:,.0f}/s as the machine was loaded")
+    print(f"  CPU time {framed * 1e6:,.0f} µs each, {cores / framed:,.0f}/s on {cores} idle cores; SimPy "
+          f"{played * 1e3:,.0f} ms: {played / framed:,.0f} times core for core, {cores * played / framed:,.0f} "
+          f"with {cores} cores against its one")  # fmt: skip
     assert summary.evaluated == study.n
 
 
 @pytest.mark.parametrize("model", ["llama-3.2-3b:q4_k_m", "llama-2-7b:q8_0"])
-@pytest.mark.parametrize("codec", ["raw", "lz4:1"])
+@pytest.mark.parametrize("codec", ["raw", "fields(zstd:1)"])
 def test_dense_scenarios(model, codec):
     """Every layer, load, prompt and three tokens, twice: cool and as hot as that makes the phone."""
     vary = {"ram": "1GB:4GB:0.0005GB", "prefetch": "0,1,2,4"}

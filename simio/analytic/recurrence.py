@@ -71,7 +71,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
     slot_free = history[:n_slots].copy()
     worker_free = history[:n_workers].copy()  # kept sorted, earliest first
     clock = history[:3].copy()  # admission, link, dispatcher
-    g = n_reads = released = in_use = run = 0
+    g = slot = released = in_use = run = 0
     computed = 0.0
     last = -1
     i = 0
@@ -95,11 +95,10 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
                     released += 1
                 arrived = clock[0]
                 if is_read[f]:
-                    slot = n_reads % n_slots
-                    n_reads += 1
                     clock[0] = max(clock[0], slot_free[slot])
                     clock[1] = max(clock[1], clock[0] + latency_s) + link_s[f]
                     slot_free[slot] = arrived = clock[1]
+                    slot = slot + 1 if slot + 1 < n_slots else 0
                 ready = max(ready, arrived)
                 for _ in range(n_chunks[f]):
                     clock[2] = max(clock[2], arrived, worker_free[0])
@@ -120,7 +119,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
         last = p
         oldest = step_end[max(0, g - 1 - prefetch_depth)]
         lags = g - released, in_use
-        cycle = settle(history, i, run, clock, slot_free, n_reads, worker_free, step_end, g, lags, computed, oldest)
+        cycle = settle(history, i, run, clock, slot_free, slot, worker_free, step_end, g, lags, computed, oldest)
         n_same = 0
         while cycle and i + n_same < len(order) and order[i + n_same] == p:
             n_same += 1
@@ -144,7 +143,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
 
 
 def settle(  # type: ignore[no-untyped-def]
-    history, n_done, run, clock, slot_free, n_reads, worker_free, step_end, g, lags, computed, oldest
+    history, n_done, run, clock, slot_free, slot, worker_free, step_end, g, lags, computed, oldest
 ):
     """How many passes ago every clock stood where it stands now, relative to ``computed``; 0 if it never did.
 
@@ -159,7 +158,7 @@ def settle(  # type: ignore[no-untyped-def]
         if k < 3:
             value = clock[k]
         elif k < 3 + n_slots:
-            value = slot_free[(n_reads + k - 3) % n_slots]
+            value = slot_free[(slot + k - 3) % n_slots]
         elif k < 3 + n_slots + n_workers:
             value = worker_free[k - 3 - n_slots]
         else:

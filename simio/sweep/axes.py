@@ -76,7 +76,7 @@ def field_named(text: str) -> str:
     found = name if name in known else by_option.get(name.replace("_", "-"))
     if found is None:
         numbers = ("device.storage.curve", "device.memory.read_bandwidth", "device.cpu.gemv")
-        raise UnknownNameError("thing to vary", name, [*known, *by_option, *numbers])
+        raise UnknownNameError("thing to vary", name, {*known, *by_option, *numbers})
     return found
 
 

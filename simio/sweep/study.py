@@ -18,8 +18,9 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from simio import __version__, catalog
+from simio import __version__, catalog, codecs
 from simio.errors import UsageError
+from simio.predict.resolve import load_model
 from simio.records.scenario import Scenario
 from simio.sweep import device_numbers
 from simio.sweep.axes import Axis, axis, field_named
@@ -77,7 +78,11 @@ class Study:
         return self.n_all if self.subset is None else min(self.subset, self.n_all)
 
     def validate(self) -> None:
-        """Try each value by itself in the base scenario. Raises ``UsageError`` for those that mean nothing."""
+        """Try each value by itself in the base scenario. Raises ``SimioError`` for those that mean or name nothing."""
+        for name, load_ in (("model", load_model), ("codec", codecs.parse)):
+            for value in next((a.values for a in self.axes if a.name == name), (self.base.get(name),)):
+                if value is not None:
+                    load_(value)
         first = {a.name: _whole(a, a.values[0] if a.values else a.low) for a in self.axes if not a.of_device}
         devices = [catalog.load(name) for name in self.device_names()]
         for one in self.axes:

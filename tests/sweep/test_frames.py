@@ -50,7 +50,7 @@ def numbers(rng: random.Random, low: float, high: float, whole: bool = True) -> 
 @pytest.mark.parametrize("seed", range(12))
 def test_random_dense_frames_equal_evaluate(seed):
     rng = random.Random(seed)
-    codec = rng.choice([None, "lz4:1", "zstd:1"])
+    codec = rng.choice([None, "zstd:1", "fields(zstd:1)"])
     fixed = {
         "device": rng.choice(DEVICES), "model": rng.choice(DENSE), "codec": codec,
         "runtime": rng.choice(["auto", "stream"]), "n_tokens": rng.choice([2, 5, 40]),
@@ -73,7 +73,7 @@ def test_random_dense_frames_equal_evaluate(seed):
 
 def test_some_of_a_frame_fit_some_stream_and_some_cannot_run():
     ram = np.linspace(2e7, 2.2e9, N).astype(int)
-    frame = Frame(N, {"device": "pixel8", "model": "llama-3.2-1b:q8_0", "codec": "lz4:1", "n_tokens": 8}, (),
+    frame = Frame(N, {"device": "pixel8", "model": "llama-3.2-1b:q8_0", "codec": "fields(zstd:1)", "n_tokens": 8}, (),
                   {"ram_bytes": ram}, {"memory": np.linspace(0.5, 2, N)})  # fmt: skip
     found = frames.run(frame)
     assert 0 < assert_alike(frame) < N
