@@ -62,7 +62,11 @@ def evaluate(resolved: Resolved) -> Point:
 
     Raises ``InfeasibleError`` when the scenario cannot run.
     """
-    plan = plan_of(resolved)
+    return follow(resolved, plan_of(resolved))
+
+
+def follow(resolved: Resolved, plan: Plan) -> Point:
+    """``evaluate`` with a plan that is already made: its bytes at the rates of ``resolved``."""
     cool = _timed(resolved, plan, Factors())
     hot = heat(resolved, cool.pass_end_s[-1])
     return cool if hot is None else _timed(resolved, plan, hot)
