@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.device_text import number_text
 from simio.cli.output import check_output, print_json, progress
 from simio.cli.predict import scenario_of
 from simio.cli.scenario_options import naming_options, takes_scenario
@@ -79,6 +78,8 @@ def describe(s: Sensitivity) -> str:
 
 
 def _line(i: Influence, shown: tuple[Influence, ...], width: int) -> str:
+    from simio.cli.device_text import number_text
+
     q = i.quantity
     bounds = f"{number_text(q.low, q.unit)} – {number_text(q.high, q.unit)}"
     speeds = f"{i.at_low:.3g} – {i.at_high:.3g}"

@@ -66,7 +66,11 @@ def evaluate(resolved: Resolved, factors: Factors = NO_CHANGE) -> Point:
 
     Raises ``InfeasibleError`` when the scenario cannot run.
     """
-    plan = plan_of(resolved)
+    return follow(resolved, plan_of(resolved), factors)
+
+
+def follow(resolved: Resolved, plan: Plan, factors: Factors = NO_CHANGE) -> Point:
+    """``evaluate`` with a plan that is already made: its bytes at the rates of ``resolved``, times ``factors``."""
     cool = _timed(resolved, plan, factors)
     hot = heat(resolved, cool.pass_end_s[-1])
     return cool if hot is None else _timed(resolved, plan, factors.times(hot))

@@ -22,10 +22,11 @@ from simio.predict.point import plan_of, rates_at
 from simio.predict.resolve import Progress, Resolved, complete, resolve, uncompressed
 from simio.predict.suggest import LEAST_GAIN
 from simio.records.break_even import BreakEvenStudy, Curve, GainPoint, finite
-from simio.records.plan import Plan
+from simio.records.plan import Fetch, Plan
 from simio.records.scenario import Scenario
 from simio.service_times import Factors, read_bandwidth
 from simio.timing import time_plan
+from simio.units import format_bytes
 
 #: Rates drawn, and how far from the device's own: from a sixty-fourth to sixty-four times.
 N_RATES, FARTHEST = 49, 64.0
@@ -79,7 +80,7 @@ def break_even(
         serial_decompress_limit=finite(closed.serial_decompress(ratio, share, storage)),
         over_storage=over_storage,
         over_decompress=over_decompress,
-        notes=_notes(plan, ratio),
+        notes=_notes(runs[0].plan, plan, ratio),
     )
 
 
@@ -111,9 +112,14 @@ class _Streamed:
         return speed
 
 
+def _reads(plan: Plan) -> list[Fetch]:
+    """What a token reads from storage."""
+    return [f for s in plan.passes[plan.order[-1]].steps for f in s.fetches if f.n_reads]
+
+
 def _read(plan: Plan) -> tuple[float, float]:
     """Of what a token reads: raw ÷ stored bytes, and the share of the raw bytes that is decompressed."""
-    fetches = [f for s in plan.passes[plan.order[-1]].steps for f in s.fetches if f.n_reads]
+    fetches = _reads(plan)
     raw = sum(f.raw_bytes for f in fetches)
     if not raw:
         return 1.0, 0.0
@@ -141,9 +147,16 @@ def _crossing(points: tuple[GainPoint, ...]) -> float | None:
     return found
 
 
-def _notes(plan: Plan, ratio: float) -> tuple[str, ...]:
-    if not any(f.n_reads for s in plan.passes[plan.order[-1]].steps for f in s.fetches):
+def _notes(bare: Plan, packed: Plan, ratio: float) -> tuple[str, ...]:
+    before, after = (sum(f.raw_bytes for f in _reads(plan)) for plan in (bare, packed))
+    if not after:
         return ("every weight stays in RAM: a codec shortens loading and nothing else",)
+    notes = []
     if ratio < LEAST_GAIN:
-        return (f"these weights shrink by {100 * (1 - 1 / ratio):.1f} %: below the noise of any phone measurement",)
-    return ()
+        notes.append(f"these weights shrink by {100 * (1 - 1 / ratio):.1f} %: below the noise of any phone measurement")
+    if after > LEAST_GAIN * before:
+        notes.append(
+            f"buffers of compressed pieces leave less RAM for weights: {format_bytes(after - before)} more of them are "
+            "read for a token, which the closed form does not know"
+        )
+    return tuple(notes)

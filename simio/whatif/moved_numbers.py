@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from simio.catalog.numbers import Path, numbers, with_numbers
 from simio.errors import InfeasibleError
 from simio.predict.interval import Draws, factor, latencies_at, levels, mean_latency
-from simio.predict.point import Point, heat, plan_of, rates_at
+from simio.predict.point import Point, follow, heat, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete
 from simio.records.device import Quantity
 from simio.records.plan import Plan
@@ -92,6 +92,18 @@ class Moved:
                 if progress:
                     progress(len(part))
         return found
+
+    def exactly(self, row: Draws) -> float:
+        """Tokens/s of one row by the whole run, every token of it; the ratio stays what it is."""
+        planned = self._planned(self._settings(row[None])[0])
+        if planned is None:
+            return 0.0
+        variant, plan = planned
+        values = {
+            m.path: float(m.quantity.value * factor(m.quantity, z))
+            for m, z in zip(self.moving, row, strict=True) if z and m.path not in (*MOVE_THE_PLAN, RATIO)
+        }  # fmt: skip
+        return follow(replace(variant, device=with_numbers(variant.device, values)), plan).tokens_per_s
 
     def _settings(self, z: Draws) -> list[tuple[str, ...]]:
         """Per row, the level of every number that moves the plan."""

@@ -31,6 +31,8 @@ SAMPLES = 256
 MOST_SAMPLES = 1 << 14
 #: Random places at which a number must move nothing to count as not met.
 N_PLACES = 12
+#: Numbers whose bounds are followed through the whole run; of the others a few tokens say enough.
+N_WHOLE = 8
 #: Less than this share of tokens/s is rounding.
 _NOTHING = 1e-9
 
@@ -56,7 +58,7 @@ def sensitivity(
     moved = Moved(asked, resolved, point, movables(resolved))
     met = _met(moved, asked.seed)
     moved = moved.only(met)
-    ends = moved.tokens_per_s(_one_at_a_time(len(met)))
+    ends = _ends(moved)
     indices: list[Sobol | None] = [None] * len(met)
     n_drawn = 0
     if n_samples and met:
@@ -97,6 +99,17 @@ def _met(moved: Moved, seed: int) -> list[Movable]:
     return [moved.moving[i] for i in np.flatnonzero(moves)]
 
 
+def _ends(moved: Moved) -> Draws:
+    """Tokens/s with each number at its low, then at its high bound; those that matter by whole runs."""
+    rows = _one_at_a_time(len(moved.moving))
+    found = moved.tokens_per_s(rows)
+    swing = np.abs(found[1::2] - found[::2])
+    for i in np.argsort(-swing)[:N_WHOLE]:
+        if moved.moving[i].path != RATIO:
+            found[2 * i : 2 * i + 2] = [moved.exactly(row) for row in rows[2 * i : 2 * i + 2]]
+    return found
+
+
 def _one_at_a_time(n: int) -> Draws:
     """Two rows a number: at its low bound, at its high bound."""
     rows = np.zeros((2 * n, n))
@@ -117,7 +130,7 @@ def _sobol(moved: Moved, n: int, seed: int, progress: Progress | None) -> tuple[
     z = ndtri(np.clip(unit, 1e-9, 1 - 1e-9))
     answers = moved.tokens_per_s(z, _counted(progress, len(z)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = analysis.analyze(problem, answers, calc_second_order=False, seed=seed)
+        found = analysis.analyze(problem, answers, calc_second_order=False, seed=seed + 1)  # 0 is no seed to SALib
     rows = np.column_stack([found[key] for key in ("S1", "S1_conf", "ST", "ST_conf")])
     return [Sobol(*map(float, row)) if np.isfinite(row).all() else None for row in rows], len(z)
 
