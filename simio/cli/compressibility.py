@@ -149,17 +149,20 @@ def _outputs(output: Path | None) -> list[Path]:
 def _write(found: Compressibility, outputs: list[Path]) -> None:
     from simio.paths import write_whole
 
-    for path in outputs:
-        if path.suffix == ".parquet":
-            from simio.study.tidy import parquet
+    for path, content in [(path, _content(found, path.suffix)) for path in outputs]:  # all, before any is written
+        write_whole(path, content)
 
-            write_whole(path, parquet(found))
-        elif path.suffix == ".html":
-            from simio.report.compressibility_page import render
 
-            write_whole(path, render(found))
-        else:
-            write_whole(path, json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+def _content(found: Compressibility, suffix: str) -> str | bytes:
+    if suffix == ".parquet":
+        from simio.study.tidy import parquet
+
+        return parquet(found)
+    if suffix == ".html":
+        from simio.report.compressibility_page import render
+
+        return render(found)
+    return json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False)
 
 
 def _print(found: Compressibility) -> None:

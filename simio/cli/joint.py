@@ -13,7 +13,7 @@ from simio.errors import UsageError
 from simio.units import format_bytes, format_s
 
 if TYPE_CHECKING:
-    from simio.records.joint import JointPlan, JointRow, SingleChoice
+    from simio.records.joint import JointPlan, JointRow, Outcome, SingleChoice
     from simio.study.choices import ChoiceTable
 
 _Text = str | None
@@ -107,7 +107,7 @@ def describe(plan: JointPlan) -> str:
     lines = [
         f"{plan.model} on {plan.device}: {1 / outcome.predicted_s:.3g} tokens/s predicted "
         f"({format_s(outcome.predicted_s)} a token)",
-        f"  linear model  {format_s(outcome.model_s)}, proven optimal to {100 * outcome.gap:.2g} %",
+        f"  linear model  {format_s(outcome.model_s)}, proven optimal to {100 * outcome.gap:.2g} %{_apart(outcome)}",
         f"  quality       {outcome.cost:.4g} of {plan.cost_budget:.4g} ({plan.measure})",
         f"  RAM           {format_bytes(outcome.ram_bytes)} of {format_bytes(plan.ram_budget)}",
         "",
@@ -120,6 +120,12 @@ def describe(plan: JointPlan) -> str:
     if plan.factor is not None:
         lines += ["", f"  {plan.factor:.3f}× the best single choice"]
     return "\n".join(lines + [f"  note: {note}" for note in plan.notes])
+
+
+def _apart(outcome: Outcome) -> str:
+    """A warning where the program and the prediction are further apart than what the program leaves out explains."""
+    is_near = 0.8 < outcome.model_s / outcome.predicted_s < 1.25
+    return "" if is_near else " – far from the prediction, so not proven for it"
 
 
 def _by_choice(rows: tuple[JointRow, ...]) -> list[tuple[int | None, list[JointRow]]]:

@@ -58,7 +58,11 @@ def halves(tokens: Tokens) -> tuple[Tokens, Tokens]:
     Raises ``UsageError`` where there is but one.
     """
     if len(tokens) < 2:
-        raise UsageError("one text cannot be halved", "give a longer text or a smaller length")
+        n_tokens = tokens.size
+        raise UsageError(
+            f"{n_tokens} tokens are one piece of text, and one cannot be halved for calibration and evaluation",
+            f"give a text of more than {2 * n_tokens} tokens, or none: then the model writes its own",
+        )
     return tokens[: len(tokens) // 2], tokens[len(tokens) // 2 :]
 
 

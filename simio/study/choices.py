@@ -118,7 +118,8 @@ def read_study(path: Path) -> list[Record]:
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}", _HINT) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path}: not a compressibility study ({error!r})", _HINT) from error
+        what = str(error)[:80] if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise UsageError(f"{path}: not a compressibility study ({what})", _HINT) from error
 
 
 def records_of(document: dict[str, Any]) -> list[Record]:

@@ -26,7 +26,7 @@ MORE_LAYOUTS = (
     "int8:group32", "int8:input", "int8:channel:affine", "int6:group128", "int5:group128", "int4:group32",
     "int4:group32:affine", "int4:group128:zero", "int4:group128:clip0.9", "int4:group128:search", "int3:channel",
     "int2:group32:affine", "nf4:double", "fp4:group16", "fp4:channel:bias",
-    "shift4:channel", "shift3:channel", "power4:channel", "power8:channel",
+    "shift4:channel", "shift3:channel", "shift2:channel", "power4:channel", "power8:channel", "power3:channel",
     "ternary:absmedian:channel", "ternary:twn:channel", "binary:channel", "pbllm:0.1", "ptq161:0.2", "dbllm:group64",
     "squeezellm:4bit", "squeezellm:3bit", "sparse:2of4:int4:group32", "sparse:2of4:int8:channel",
     "vptq:v4:k256", "vptq:v8:k4096", "vptq:v8:k256:r256", "jlcm:2:books16", "jlcm:3:books8",

@@ -100,8 +100,8 @@ class Tally:
     def count_error(self, w: FloatArray, streams: Streams) -> None:
         """Add the errors of ``w``, which became ``streams``."""
         off = w - self._quantizer.dequantize(streams, (w.shape[0], w.shape[1]))
-        self._square += float(np.vdot(w, w))
-        self._square_off += float(np.vdot(off, off))
+        self._square += sum_of_squares(w)
+        self._square_off += sum_of_squares(off)
 
     def count_codes(self, streams: Streams, shape: tuple[int, int]) -> None:
         """Add the codes of ``shape`` weights to the histograms; a 32-bit symbol counts as its two halves."""
@@ -154,6 +154,11 @@ class Tally:
         counted = [byte_counts(stream) for stream in codec.streams(raw)]
         before = self._bytes.get(at)
         self._bytes[at] = counted if before is None else [a + b for a, b in zip(before, counted, strict=True)]
+
+
+def sum_of_squares(w: FloatArray) -> float:
+    """``‖w‖²`` in float64: float32 overflows at weights of 1e19 and loses those below 1e-23."""
+    return float(np.einsum("ij,ij->", w, w, dtype=np.float64))
 
 
 def _view(codec: Codec) -> str:

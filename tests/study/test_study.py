@@ -99,6 +99,15 @@ def test_runs_of_rows_give_what_the_whole_gives(model_file, monkeypatch, run_wei
     assert errors(in_runs) == pytest.approx(errors(whole), rel=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-28, 1e30])
+def test_errors_of_tiny_and_huge_weights_are_those_of_ordinary_ones(tmp_path, size):
+    found = []
+    for scale in (1.0, size):
+        save_file({"a.weight": (gaussian((64, 64), 0) * np.float32(scale))}, tmp_path / "a.safetensors")
+        found += errors(run(tmp_path / "a.safetensors", ["int8:tensor"], ["raw"]))
+    assert found[1] == pytest.approx(found[0], rel=1e-3)
+
+
 def test_errors_of_weights_are_those_of_the_dequantized(model_file):
     source, q = open_model(model_file), layout("int4:channel")
     (row,) = run(model_file, ["int4:channel"], ["raw"]).rows
