@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from simio.errors import MissingPackageError
 from simio.records.compressibility import Compressibility, CompressibilityRow
+from simio.report.charts import as_html, script
 from simio.report.page import figures, page, section, table
 from simio.units import format_bytes
 
@@ -26,7 +26,7 @@ def render(found: Compressibility) -> str:
     best = best_rows(found.rows)
     if best:
         body += [
-            section("Uniform information", _script(), *_uniform(best)),
+            section("Uniform information", script(), *_uniform(best)),
             section("Ratio by layer and role", *_by_layer(best), *_by_role(best)),
             section("Codec against bound", *_against_bound(found.rows)),
             section("What it is worth on a device", *_worth(found.rows)),
@@ -94,7 +94,7 @@ def _uniform(best: Sequence[CompressibilityRow]) -> list[str]:
             "to compress. Scales and zero points are stored beside the codes, so a layout's stored bits may lie above "
             "their entropy."
         )
-    return [_html(figure, 520), f"<p>{text}</p>"]
+    return [as_html(figure, 520), f"<p>{text}</p>"]
 
 
 def _points(
@@ -134,7 +134,7 @@ def _by_layer(best: Sequence[CompressibilityRow]) -> list[str]:
     figure.update_xaxes(title="layer")
     figure.update_yaxes(title="ratio, best codec")
     more = f" The {_MOST_LINES} layouts that compress best of {len(layered)}." if len(layered) > _MOST_LINES else ""
-    return [_html(figure, 380), f"<p class='note'>Raw ÷ stored bytes of each layer.{more}</p>"]
+    return [as_html(figure, 380), f"<p class='note'>Raw ÷ stored bytes of each layer.{more}</p>"]
 
 
 def _by_role(best: Sequence[CompressibilityRow]) -> list[str]:
@@ -156,7 +156,7 @@ def _by_role(best: Sequence[CompressibilityRow]) -> list[str]:
         )
     )
     figure.update_yaxes(autorange="reversed")
-    return [_html(figure, 140 + 24 * len(best))]
+    return [as_html(figure, 140 + 24 * len(best))]
 
 
 def _against_bound(rows: Sequence[CompressibilityRow]) -> list[str]:
@@ -180,7 +180,7 @@ def _against_bound(rows: Sequence[CompressibilityRow]) -> list[str]:
     figure.update_xaxes(title="order-0 bound of the bytes the codec sees", type="log")
     figure.update_yaxes(title="ratio", type="log")
     return [
-        _html(figure, 460),
+        as_html(figure, 460),
         "<p class='note'>Above the line: a codec that finds more than single bytes say, repeats or drifting "
         "statistics. Below: what its code costs, or chunks that it does not shrink and stores raw.</p>",
     ]
@@ -232,20 +232,3 @@ def _kept(found: Compressibility) -> str:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             cells.append((escape(row.quant), escape(names[0] + more), escape(reason)))
     return table(("layout", "tensors", "why"), cells) if cells else "<p>Nothing.</p>"
-
-
-def _script() -> str:
-    try:
-        from plotly.offline import get_plotlyjs
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("the HTML report needs plotly", "pip install 'simio[report]'") from error
-    return f"<script>{get_plotlyjs()}</script>"
-
-
-def _html(figure: Figure, height: int) -> str:
-    figure.update_layout(template="simple_white", height=height, margin={"l": 10, "r": 10, "t": 20, "b": 10})
-    figure.update_yaxes(automargin=True)
-    html: str = figure.to_html(
-        full_html=False, include_plotlyjs=False, config={"displayModeBar": False, "responsive": True}
-    )
-    return html

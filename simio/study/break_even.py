@@ -18,6 +18,7 @@ the reference these weights decompress, measured here.
 
 from __future__ import annotations
 
+from simio.analytic.break_even import pipelined_gain, serial_gain
 from simio.predict.suggest import LEAST_GAIN
 from simio.records.compressibility import BreakEven, Decompression, Sizes
 from simio.records.device import Device
@@ -28,24 +29,6 @@ from simio.units import MIB
 READ_BYTES = 4 * MIB
 
 PAYS, BELOW_NOISE, DO_NOT_BOTHER, NOT_KNOWN = "pays", "below noise", "do not bother", "not known"
-
-
-def pipelined_gain(ratio: float, share: float, decompress: float, storage: float) -> float:
-    """E1: time raw ÷ time compressed, decompression beside the reads. Rates in bytes/s, ``share`` is f.
-
-    >>> pipelined_gain(1.5, 1.0, 4e9, 2e9), pipelined_gain(1.5, 1.0, 2.4e9, 2e9)
-    (1.5, 1.2)
-    """
-    return min(ratio, decompress / (share * storage)) if share else ratio
-
-
-def serial_gain(ratio: float, share: float, decompress: float, storage: float) -> float:
-    """E2: the same when every byte is decompressed after it was read.
-
-    >>> serial_gain(2.0, 1.0, 2e9, 1e9)
-    1.0
-    """
-    return 1 / (1 / ratio + (share * storage / decompress if share else 0.0))
 
 
 def verdict(gain: float) -> str:

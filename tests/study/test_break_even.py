@@ -7,10 +7,11 @@ import tiny
 from hypothesis import given
 from hypothesis import strategies as st
 
+from simio.analytic.break_even import pipelined_gain, serial_gain
 from simio.predict.suggest import LEAST_GAIN
 from simio.records.codec_profile import Rate
 from simio.records.compressibility import Decompression, Sizes
-from simio.study.break_even import break_even, pipelined_gain, serial_gain, verdict
+from simio.study.break_even import break_even, verdict
 
 rates = st.floats(1e6, 1e12)
 ratios = st.floats(1.0, 20.0)
