@@ -199,7 +199,7 @@ def table(model: Model, records: Iterable[Record], measure: str) -> ChoiceTable:
             own = [_scaled(by_role.get((tensor.role, *label)), tensor) for label in labels]
             borrowed += any(own)
         options = tuple(_option(r, tensor, measure, n_weights) for r in own if r is not None)
-        choices.append(TensorChoice(tensor, _kept(tensor), options))
+        choices.append(TensorChoice(tensor, as_stored(tensor), options))
     if not any(choice.options for choice in choices):
         raise UsageError(f"the study has no tensor of {model.name}, nor of its roles", "give the study of this model")
     notes = (f"{borrowed} of {len(choices)} tensors take the means of their role in the study",) if borrowed else ()
@@ -294,7 +294,8 @@ def costed(record: Record, measure: str, share: float) -> float:
     return max(0.0, value if measure == "kl" else value * share)
 
 
-def _kept(tensor: Tensor) -> Option:
+def as_stored(tensor: Tensor) -> Option:
+    """A tensor left as the model has it, raw."""
     return Option(tensor.dtype.lower(), "raw", tensor.dtype, tensor.n_bytes, tensor.n_bytes, 0.0, 1.0, 0.0)
 
 
