@@ -27,7 +27,7 @@ from simio.sweep.study import Study
 #: Shares of the RAM budget that are tried.
 RAM_SHARES = (0.25, 0.5, 0.75, 1.0)
 #: Shares of it for the cache of experts.
-CACHE_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+CACHE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PREFETCH_DEPTHS = (1, 2, 4)
 LANES = (1, 2, 4, 8)
 
@@ -78,7 +78,9 @@ def _of_dense(device: Device, budget: int, codecs: Sequence[str]) -> Iterator[_T
 
 def _of_mixture(budget: int) -> Iterator[_Table]:
     cache = [round(budget * share) for share in CACHE_SHARES]
-    yield {"runtime": "stream", "cache_bytes": cache, "queue_depth": LANES, "expert_overlap": (True, False)}
+    common: _Table = {"runtime": "stream", "queue_depth": LANES, "expert_overlap": (True, False)}
+    yield common | {"cache_policy": "lru", "cache_bytes": cache}
+    yield common | {"cache_policy": "none"}
 
 
 def _thread_counts(device: Device) -> list[int]:

@@ -13,7 +13,7 @@ from simio import catalog, codecs
 from simio.errors import InfeasibleError, UsageError
 from simio.optimize.grid import Grid, best_of, grid
 from simio.optimize.neighbours import neighbours
-from simio.optimize.placing import Placed, Space, everywhere, place, space
+from simio.optimize.placing import PLANNED, Placed, Space, everywhere, place, space
 from simio.optimize.refining import refine
 from simio.optimize.runtime_flags import runtime_flags
 from simio.optimize.stored_choices import table_of_codecs
@@ -34,6 +34,8 @@ LEAST_RATIO = 1.01
 N_SETTINGS = 2
 #: Shares of the RAM budget for which a plan is made, beside all of it: the front.
 RAM_SHARES = (0.25, 0.5, 0.75)
+#: Time for the programs of such a plan. [s]
+QUICK_S = 1.0
 #: Halvings of the interval in which the least RAM lies.
 N_BISECTIONS = 7
 #: Most points of the front that are kept.
@@ -50,8 +52,8 @@ class _Search:
     base: Scenario
     goal: Goal
     trials: Trials
-    until_s: float
     time_limit_s: float
+    fixed: frozenset[str]  # fields that the user decided
     found: list[Configuration] = field(default_factory=list)
     bound_s: float | None = None
     notes: list[str] = field(default_factory=list)
@@ -94,19 +96,24 @@ def optimize(
     trials = Trials(device)
     one = resolve(asked)
     base = replace(asked, ram_bytes=one.scenario.ram_bytes, codec=None) if choices is None else asked
-    search = _Search(base, goal, trials, monotonic() + time_limit_s, time_limit_s)
+    fixed = frozenset(name for name, value in asked.to_json().items() if value is not None)
+    search = _Search(base, goal, trials, time_limit_s, fixed)
     names = _codecs(search, one, codec_names)
     plan = grid(base, one, names)
     ticks = _Ticks(progress, len(plan.studies) + N_SETTINGS + len(RAM_SHARES) + 3)
     search.found += best_of(plan, goal, trials, ticks.tick)
     baseline = _unpinned(search.found, goal)
     if one.layout.n_experts:
-        search.found += neighbours(search.best(), goal, trials)
-    else:
+        for start in _starts(search):
+            search.found += neighbours(start, goal, trials, fixed)
+    elif fixed.isdisjoint(PLANNED):
         table = choices or table_of_codecs(base, names, trials)
         baseline = _solve(search, table, cost_budget, baseline, ticks)
+    else:
+        search.found += neighbours(search.best(), goal, trials, fixed)
     ticks.tick()
     best = search.best()
+    drawn = trials.interval(best, Scenario.of(scenario, **fields).draws)
     difference = trials.confirm(best, full_check)
     front = _front(search.found)
     for other in front:
@@ -114,7 +121,7 @@ def optimize(
     ticks.finish()
     return Optimum(
         model=one.profile.model.name, device=device.id, goal=goal, best=best, front=tuple(front), baseline=baseline,
-        usual=trials.of(asked), bound_s=search.bound_s, n_evaluated=trials.n, sim_difference=difference,
+        usual=trials.of(asked), bound_s=search.bound_s, n_evaluated=trials.n, sim_difference=difference, interval=drawn,
         runtime_flags=runtime_flags(best, one.profile.model), notes=tuple(search.notes),
     )  # fmt: skip
 
@@ -156,7 +163,7 @@ def _solve(
     settings = _settings(search)
     best: tuple[Placed, float] | None = None
     for scenario in settings:
-        placed, bound, single = _placed(search, table, scenario, cost_budget)
+        placed, bound, single = _placed(search, table, scenario, cost_budget, search.time_limit_s / 4)
         for one in single:
             baseline = one if baseline is None else min(baseline, one, key=search.goal.order)
         for one_placed in placed:
@@ -165,17 +172,24 @@ def _solve(
         ticks.tick()
     budget = search.base.ram_bytes or 0
     for share in RAM_SHARES:
-        _placed(search, table, replace(settings[0], ram_bytes=round(budget * share)), cost_budget)
+        _placed(search, table, replace(settings[0], ram_bytes=round(budget * share)), cost_budget, QUICK_S)
         ticks.tick()
     if best is None:
         return baseline
     if search.goal.minimise == "ram":
         best = _least_ram(search, table, settings[0], cost_budget) or best
     _exchange(search, best[0])
-    search.found += neighbours(search.best(), search.goal, search.trials)
+    search.found += neighbours(search.best(), search.goal, search.trials, search.fixed)
     search.bound_s = best[1] if search.best().plan is not None else None
     ticks.tick()
     return baseline
+
+
+def _starts(search: _Search) -> list[Configuration]:
+    """The best, and the best that is streamed: a mapped one is nobody's neighbour."""
+    best = search.best()
+    streams = [one for one in search.found if one.runtime == "stream"]
+    return list(dict.fromkeys([best, *([min(streams, key=search.goal.order)] if streams else [])]))
 
 
 def _settings(search: _Search) -> list[Scenario]:
@@ -190,7 +204,7 @@ def _settings(search: _Search) -> list[Scenario]:
 
 
 def _placed(
-    search: _Search, table: ChoiceTable, scenario: Scenario, cost_budget: float
+    search: _Search, table: ChoiceTable, scenario: Scenario, cost_budget: float, time_limit_s: float
 ) -> tuple[list[Placed], float, list[Configuration]]:
     """Solutions with and without decompression, the bound of both, and the single choices."""
     solved: list[Placed] = []
@@ -198,7 +212,7 @@ def _placed(
     single: list[Configuration] = []
     for decompresses in (False, True):
         here: Space = space(table, scenario, cost_budget, search.trials, decompresses)
-        found, least_s = place(here, search.time_limit_s)
+        found, least_s = place(here, time_limit_s)
         solved += found
         bound = min(bound, least_s)
         if cost_budget < inf:
@@ -215,7 +229,7 @@ def _least_ram(
     best: tuple[Placed, float] | None = None
     for _ in range(N_BISECTIONS):
         middle = (low + high) // 2
-        placed, bound, _single = _placed(search, table, replace(scenario, ram_bytes=middle), cost_budget)
+        placed, bound, _single = _placed(search, table, replace(scenario, ram_bytes=middle), cost_budget, QUICK_S)
         keeping = [one for one in placed if search.goal.holds(one.found)]
         if keeping:
             best, high = (min(keeping, key=lambda one: search.goal.order(one.found)), bound), middle
@@ -243,7 +257,7 @@ def _unpinned(found: Sequence[Configuration], goal: Goal) -> Configuration | Non
 
 
 def _holds_nothing(one: Configuration) -> bool:
-    return one.runtime == "stream" and (one.scenario.pinned_bytes == 0 or one.scenario.cache_bytes == 0)
+    return one.runtime == "stream" and (one.scenario.pinned_bytes == 0 or one.scenario.cache_policy == "none")
 
 
 def _front(found: Sequence[Configuration]) -> list[Configuration]:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from simio.analytic.bounds import demand
 from simio.errors import SimioError
 from simio.plan.layout import Layout, lay_out
 from simio.predict import laws
+from simio.predict.interval import interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import complete, load_profile
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.optimum import Configuration
-from simio.records.prediction import TokenLatency
+from simio.records.prediction import Interval, TokenLatency
 from simio.records.scenario import Scenario
 from simio.sim import engine
 
@@ -63,6 +64,13 @@ class Trials:
         n = len(point.plan.order) if full else min(len(point.plan.order), point.plan.n_setup + 2)
         played, claimed = engine.run(point.timed, n).pass_end_s, point.pass_end_s[:n]
         return max(abs(a - b) / b for a, b in zip(played, claimed, strict=True))
+
+    def interval(self, found: Configuration, draws: int) -> Interval:
+        """The 80 % interval of its tokens/s."""
+        scenario = replace(found.scenario, draws=draws)
+        profile, layout = (found.plan, None) if found.plan is not None else self.profile(scenario)
+        resolved = complete(scenario, self.device, profile, layout)
+        return interval(scenario, resolved, evaluate(resolved)).interval
 
     def _point(self, scenario: Scenario, plan: CodecProfile | None) -> Point:
         self.n += 1

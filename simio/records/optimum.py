@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from simio.records.codec_profile import CodecProfile
+from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
 
 #: What can be minimised → the number of a ``Configuration`` it is.
@@ -105,6 +106,7 @@ class Optimum:
     bound_s: float | None
     n_evaluated: int
     sim_difference: float
+    interval: Interval  # of the best's tokens/s
     runtime_flags: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -125,6 +127,7 @@ class Optimum:
             "device": self.device,
             "minimise": self.goal.minimise,
             "best": self.best.to_json(),
+            "interval": {"low": self.interval.low, "high": self.interval.high, "level": self.interval.level},
             "factor": self.factor,
             "gap": self.gap,
             "bound_s": self.bound_s,
