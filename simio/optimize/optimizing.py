@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf
-from time import monotonic
 
 import numpy as np
 
 from simio import catalog, codecs
 from simio.errors import InfeasibleError, UsageError
-from simio.optimize.grid import Grid, best_of, grid
+from simio.optimize.grid import best_of, grid
 from simio.optimize.neighbours import neighbours
-from simio.optimize.placing import PLANNED, Placed, Space, everywhere, place, space
-from simio.optimize.refining import refine
+from simio.optimize.placing import PLANNED, Placed, best_placement, everywhere, exchanged
 from simio.optimize.runtime_flags import runtime_flags
 from simio.optimize.stored_choices import table_of_codecs
 from simio.optimize.trying import Trials
@@ -24,7 +22,6 @@ from simio.records.optimum import Configuration, Goal, Optimum
 from simio.records.scenario import Scenario
 from simio.service_times import base_codec
 from simio.study.choices import ChoiceTable
-from simio.study.problem import Indices
 
 #: Codecs that are tried where none are named, as far as the device has a rate for them.
 DEFAULT_CODECS = ("raw", "zstd:1", "lz4:1", "fields(zstd:1)", "byteplane(zstd:1)")
@@ -163,9 +160,10 @@ def _solve(
     settings = _settings(search)
     best: tuple[Placed, float] | None = None
     for scenario in settings:
-        placed, bound, single = _placed(search, table, scenario, cost_budget, search.time_limit_s / 4)
-        for one in single:
-            baseline = one if baseline is None else min(baseline, one, key=search.goal.order)
+        placed, bound = _placed(search, table, scenario, cost_budget, search.time_limit_s / 4)
+        if cost_budget < inf:
+            singles = everywhere(table, scenario, cost_budget, search.trials)
+            baseline = min((*singles, *([baseline] if baseline else [])), key=search.goal.order, default=None)
         for one_placed in placed:
             if best is None or search.goal.order(one_placed.found) < search.goal.order(best[0].found):
                 best = one_placed, bound
@@ -178,7 +176,7 @@ def _solve(
         return baseline
     if search.goal.minimise == "ram":
         best = _least_ram(search, table, settings[0], cost_budget) or best
-    _exchange(search, best[0])
+    search.found.append(exchanged(best[0], search.goal, search.time_limit_s))
     search.found += neighbours(search.best(), search.goal, search.trials, search.fixed)
     search.bound_s = best[1] if search.best().plan is not None else None
     ticks.tick()
@@ -205,20 +203,11 @@ def _settings(search: _Search) -> list[Scenario]:
 
 def _placed(
     search: _Search, table: ChoiceTable, scenario: Scenario, cost_budget: float, time_limit_s: float
-) -> tuple[list[Placed], float, list[Configuration]]:
-    """Solutions with and without decompression, the bound of both, and the single choices."""
-    solved: list[Placed] = []
-    bound = inf
-    single: list[Configuration] = []
-    for decompresses in (False, True):
-        here: Space = space(table, scenario, cost_budget, search.trials, decompresses)
-        found, least_s = place(here, time_limit_s)
-        solved += found
-        bound = min(bound, least_s)
-        if cost_budget < inf:
-            single += everywhere(here)
+) -> tuple[list[Placed], float]:
+    """Solutions, which are kept as found, and their bound."""
+    solved, bound = best_placement(table, scenario, cost_budget, search.trials, time_limit_s)
     search.found += [one.found for one in solved]
-    return solved, bound, single
+    return solved, bound
 
 
 def _least_ram(
@@ -229,26 +218,13 @@ def _least_ram(
     best: tuple[Placed, float] | None = None
     for _ in range(N_BISECTIONS):
         middle = (low + high) // 2
-        placed, bound, _single = _placed(search, table, replace(scenario, ram_bytes=middle), cost_budget, QUICK_S)
+        placed, bound = _placed(search, table, replace(scenario, ram_bytes=middle), cost_budget, QUICK_S)
         keeping = [one for one in placed if search.goal.holds(one.found)]
         if keeping:
             best, high = (min(keeping, key=lambda one: search.goal.order(one.found)), bound), middle
         else:
             low = middle
     return best
-
-
-def _exchange(search: _Search, start: Placed) -> None:
-    """Better selections near a solution, as the prediction sees them."""
-
-    def judged(options: Indices) -> tuple[float, ...] | None:
-        found = start.space.predicted(options)
-        return None if found is None else search.goal.order(found)
-
-    options = refine(start.options, start.space.problem, judged, monotonic() + search.time_limit_s)
-    found = start.space.predicted(options)
-    if found is not None:
-        search.found.append(found)
 
 
 def _unpinned(found: Sequence[Configuration], goal: Goal) -> Configuration | None:

@@ -1,7 +1,8 @@
 """Codec, quantizer and place of every tensor of a dense model: the linear programs of ``simio study joint``.
 
-Two programs for each setting: steps as the planner's slabs (J1), which fits a pipeline that reads one step ahead, and
-all steps as one, which fits deep prefetch and is the bottleneck law (Denning & Buzen 1978): no schedule is faster.
+Three programs for each setting: steps as the planner's slabs with the buffers that reading ahead takes (J1, J2), the
+same with buffers for one step, which a plan can do with, and all steps as one, which fits deep prefetch. That with no
+buffers at all is the bottleneck law (Denning & Buzen 1978): no schedule is faster.
 What is minimised there is a token's time, whatever the goal; the goal then judges what is predicted.
 """
 
@@ -10,12 +11,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf
+from time import monotonic
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simio.errors import UsageError
+from simio.optimize.refining import refine
 from simio.optimize.trying import Trials
-from simio.records.optimum import Configuration
+from simio.records.optimum import Configuration, Goal
 from simio.records.scenario import Scenario
 from simio.study.candidates import AS_STORED, Candidates, Setting, candidates
 from simio.study.choices import ChoiceTable
@@ -58,7 +62,21 @@ def space(table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Tr
     if scenario.prefetch_depth == 0:
         open_ = replace(open_, prefetch_depth=1)
     setting = Setting(trials.device, open_, cost_budget)
-    return Space(table, setting, candidates(table, setting, decompresses), trials)
+    regime = candidates(table, setting, decompresses)
+    return Space(table, setting, regime.only(_useful(regime)), trials)
+
+
+def _useful(regime: Candidates) -> NDArray[np.bool_]:
+    """All options but those that compress what lies in RAM as it is multiplied, where it can be stored raw there."""
+    raw = {
+        (item, regime.items[item][0].tensor.dtype.lower() if label == AS_STORED else label[0])
+        for item, label in zip(regime.problem.item, regime.labels, strict=True)
+        if label[1] == "raw"
+    }
+    return np.array([
+        place != "ram" or label[1] == "raw" or (item, label[0]) not in raw
+        for item, label, place in zip(regime.problem.item, regime.labels, regime.residency, strict=True)
+    ])  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +89,15 @@ class Placed:
 
 
 def place(here: Space, time_limit_s: float) -> tuple[list[Placed], float]:
-    """The solutions of both programs as predicted, and the least seconds a token can take in the linear program."""
+    """The solutions of the programs as predicted, and the least seconds a token can take in the linear program."""
     problem = here.problem
     relaxed = solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP)
     if relaxed is None:
         return [], inf
     at_once = _as_one_step(problem, problem.staging_bytes(relaxed.chosen))
+    programs = (problem, replace(problem, n_buffers=1), at_once)
     solved = []
-    for program in (problem, at_once):
+    for program in programs:
         solution = _in_time(program, time_limit_s)
         found = None if solution is None else here.predicted(solution.chosen)
         if solution is not None and found is not None:
@@ -105,15 +124,57 @@ def _as_one_step(problem: Problem, staging_bytes: float) -> Problem:
     )
 
 
-def everywhere(here: Space) -> Iterator[Configuration]:
+def best_placement(
+    table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials, time_limit_s: float
+) -> tuple[list[Placed], float]:
+    """The solutions with and without decompression, and the least seconds a token can take in either program."""
+    solved: list[Placed] = []
+    bound = inf
+    for decompresses in (False, True):
+        found, least_s = place(space(table, scenario, cost_budget, trials, decompresses), time_limit_s)
+        solved += found
+        bound = min(bound, least_s)
+    return solved, bound
+
+
+def exchanged(start: Placed, goal: Goal, time_limit_s: float) -> Configuration:
+    """The best selection near a solution, as the prediction sees it: exchanges of all options there are."""
+    old, setting = start.space, start.space.setting
+    here = space(old.table, setting.scenario, setting.cost_budget, old.trials, decompresses=True)
+    options = _same(old.regime, start.options, here.regime)
+    best = start.found
+
+    def judged(selection: Indices) -> tuple[float, ...] | None:
+        nonlocal best
+        found = here.predicted(selection)
+        if found is None:
+            return None
+        best = min(best, found, key=goal.order)
+        return goal.order(found)
+
+    refine(options, here.problem, judged, monotonic() + time_limit_s)
+    return best
+
+
+def _same(regime: Candidates, options: Indices, other: Candidates) -> Indices:
+    """The same selection as numbered in another regime that has all of its options."""
+    number = {key: i for i, key in enumerate(zip(other.problem.item, other.labels, other.residency, strict=True))}
+    return np.array(
+        [number[regime.problem.item[o], regime.labels[o], regime.residency[o]] for o in options], dtype=np.intp
+    )
+
+
+def everywhere(
+    table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials
+) -> Iterator[Configuration]:
     """Every quantizer and codec for all tensors within the quality budget, all read from flash for every token."""
-    labels, places = np.array([f"{q}\0{c}" for q, c in here.regime.labels]), np.array(here.regime.residency)
+    here = space(table, scenario, cost_budget, trials, decompresses=True)
+    on_flash = np.array(here.regime.residency) == "flash"
     for label in dict.fromkeys(here.regime.labels):
-        keep = (labels == "\0".join(label)) & (places == "flash")
-        keep |= here.regime.where_lacking(keep) & (places == "flash")
+        keep = here.regime.with_label(label) & on_flash
+        keep |= here.regime.where_lacking(keep) & on_flash
         options = np.flatnonzero(keep)
-        if label != AS_STORED and here.problem.quality(options) > here.setting.cost_budget:
-            continue
-        found = here.predicted(options)
-        if found is not None:
-            yield found
+        if here.problem.quality(options) <= cost_budget:
+            found = here.predicted(options)
+            if found is not None:
+                yield found

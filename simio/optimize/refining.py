@@ -7,6 +7,7 @@ time is up (Aarts & Lenstra, Local Search in Combinatorial Optimization, 1997, c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import combinations, product
 from math import prod
 from time import monotonic
@@ -16,7 +17,7 @@ import numpy as np
 
 from simio.study.problem import Indices, Problem
 
-#: A selection that takes so much more RAM, or time, in the linear program than it may is not worth a prediction.
+#: A selection that takes so much more RAM (with buffers for one step), or time, in the linear program than it may is not worth a prediction.
 RAM_SLACK, TIME_SLACK = 1.05, 1.25
 #: Pairs of items are all tried where there are at most so many exchanges; else as many at random.
 MOST_PAIRS = 20_000
@@ -51,7 +52,7 @@ def refine(
 
 def _near(options: Indices, problem: Problem, most_s: float) -> bool:
     return (
-        problem.ram(options) <= problem.ram_bytes * RAM_SLACK
+        replace(problem, n_buffers=1).ram(options) <= problem.ram_bytes * RAM_SLACK
         and problem.quality(options) <= problem.cost_budget
         and problem.latency_s(options) <= most_s
     )

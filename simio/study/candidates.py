@@ -67,6 +67,12 @@ class Candidates:
             for choice in item
         ]
 
+    def only(self, keep: NDArray[np.bool_]) -> Candidates:
+        """The same items with the options ``keep (n,)`` only."""
+        kept = np.flatnonzero(keep)
+        labels, residency = tuple(self.labels[i] for i in kept), tuple(self.residency[i] for i in kept)
+        return Candidates(self.problem.only(keep), self.items, labels, residency)
+
     def with_label(self, label: tuple[str, str]) -> NDArray[np.bool_]:
         """Which options have ``label``."""
         return np.array([one == label for one in self.labels])
