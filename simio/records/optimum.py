@@ -73,8 +73,7 @@ class Configuration:
         words += ["nothing pinned"] if chosen.pinned_bytes == 0 else []
         words += [f"cache {chosen.cache_policy}"] if chosen.cache_policy else []
         if self.plan is not None:
-            n_of = Counter(f"{one.codec} in {one.residency}" for one in self.plan.plan)
-            words += ["plan", ", ".join(f"{n} {what}" for what, n in n_of.most_common(3))]
+            words += ["plan:", ", ".join(f"{100 * share:.0f} % {what}" for what, share in _shares(self.plan))]
         return " ".join(words)
 
     def to_json(self) -> dict[str, Any]:
@@ -84,6 +83,18 @@ class Configuration:
             one.tensor: {"quant": one.quant, "codec": one.codec, "residency": one.residency} for one in self.plan.plan
         }  # fmt: skip
         return table | {"label": self.label, "scenario": self.scenario.to_json(), "tensor_plan": plan}
+
+
+def _shares(plan: CodecProfile) -> list[tuple[str, float]]:
+    """The three choices of most bytes, each with its share of what a plan places."""
+    size = {t.tensor: sum(t.raw_bytes) for t in plan.tensors}
+    bytes_of: Counter[str] = Counter()
+    for one in plan.plan:
+        bytes_of[f"{one.codec} {_PLACES[one.residency]}"] += size[one.tensor]
+    return [(what, n / max(1, bytes_of.total())) for what, n in bytes_of.most_common(3)]
+
+
+_PLACES = {"ram": "in RAM", "ram-compressed": "compressed in RAM", "flash": "on flash"}
 
 
 @dataclass(frozen=True, slots=True)
