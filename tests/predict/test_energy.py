@@ -81,7 +81,7 @@ def test_reading_weights_from_flash_costs_more_than_keeping_them():
 #: Device, model, threads, measured tokens/s, measured W, and whether idling is left out of those.
 #: Raspberry Pi: the highest power at the plug (github.com/geerlingguy/ai-benchmarks/issues/7, test 1b, 16 GB; the Pi
 #: 400 is in github.com/geerlingguy/ollama-benchmark). OnePlus 13: a Galaxy S25 Ultra, same chip, mean power of runs at
-#: the battery less its idle power (github.com/eziyoo/LLMs-on-Devices, data/aggregated/final_results.csv, medians of 30).
+#: the battery less its idle power (github.com/eziyoo/LLMs-on-Devices, data/aggregated/final_results.csv, medians).
 PUBLISHED = [
     ("rpi5-sd", "llama-3.2-3b:q4_k_m", 4, 4.88, 11.9, False),
     ("rpi5-sd", "llama-3.1-8b:q4_k_m", 4, 2.17, 11.6, False),
