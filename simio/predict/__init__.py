@@ -14,6 +14,7 @@ import numpy
 from simio import __version__
 from simio.analytic.bounds import demand
 from simio.predict import bottleneck, laws
+from simio.predict.energy import energy_interval, energy_j_per_token
 from simio.predict.interval import Drawn, interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Progress, Resolved, resolve
@@ -67,6 +68,8 @@ def explain(
         cold_start_s=point.first_token_s,
         token_latency_s=TokenLatency.of(latencies),
         interval=drawn.interval,
+        energy_j_per_token=energy_j_per_token(resolved, point),
+        energy_interval=energy_interval(scenario, resolved, point),
         bytes_per_token=decode.link_bytes / len(latencies),
         hit_ratio=point.plan.hit_ratio,
         cache_hit_ratio=point.plan.cache_hit_ratio,
