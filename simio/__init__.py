@@ -1,6 +1,6 @@
 """simio: predict LLM token latency on devices whose RAM is smaller than the weights.
 
-The verbs of the command line as functions: ``simio.predict``, ``simio.compare``, ``simio.sensitivity``,
+The verbs of the command line as functions: ``simio.predict``, ``simio.optimize``, ``simio.compare``, ``simio.sensitivity``,
 ``simio.break_even``; docs/python.md shows them. Nothing is imported before it is used.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simio.optimize import optimize
     from simio.predict import predict
     from simio.records.scenario import Scenario
     from simio.whatif.break_even import break_even
@@ -16,10 +17,11 @@ if TYPE_CHECKING:
     from simio.whatif.sensitivity import sensitivity
 
 __version__ = "0.1.0"
-__all__ = ["Scenario", "__version__", "break_even", "compare", "predict", "sensitivity"]
+__all__ = ["Scenario", "__version__", "break_even", "compare", "optimize", "predict", "sensitivity"]
 
 _HOME = {
     "predict": "simio.predict",
+    "optimize": "simio.optimize",
     "compare": "simio.whatif.comparison",
     "sensitivity": "simio.whatif.sensitivity",
     "break_even": "simio.whatif.break_even",

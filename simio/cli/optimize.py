@@ -44,7 +44,8 @@ def optimize(
         "prefix"
     ),
     output: Annotated[
-        _Text, typer.Option("-o", "--output", help="Directory for scenario.toml and, where tensors are placed, plan.json.")
+        _Text,
+        typer.Option("-o", "--output", help="Directory for scenario.toml and, where tensors are placed, plan.json."),
     ] = None,
     report: Annotated[_Text, typer.Option(help="Write a self-contained HTML page with the Pareto chart.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -55,7 +56,7 @@ def optimize(
 
     Example: simio optimize --device pixel8 --model llama-2-7b:int8 --ram 3GB -o best
     """
-    from simio.optimize.optimizing import optimize as run
+    from simio.optimize import optimize as run
     from simio.records.scenario import Scenario
 
     for name, example in (("device", "pixel8"), ("model", "llama-2-7b:int8")):
@@ -105,9 +106,7 @@ def _names(codec: list[str] | None) -> list[str]:
     return [name.strip() for text in codec or () for name in re.split(r",(?![^(]*\))", text)]
 
 
-def _choices(
-    scenario: Any, study: str | None, quality: str | None, measure: str
-) -> tuple[ChoiceTable | None, float]:
+def _choices(scenario: Any, study: str | None, quality: str | None, measure: str) -> tuple[ChoiceTable | None, float]:
     if study is None:
         if quality is not None:
             raise UsageError("--quality without --study", "name the table: simio study compressibility MODEL --json")
@@ -148,15 +147,15 @@ def _write(best: Configuration, folder: Path, draws: int) -> str:
 
 def describe(found: Optimum) -> str:
     """What was found, against what, the front, and the nearest flags of llama.cpp."""
-    best, level = found.best, round(100 * found.interval.level)
+    best, level, low, high = found.best, round(100 * found.interval.level), found.interval.low, found.interval.high
     gap = "searched, not solved" if found.gap is None else f"no placement is more than {100 * found.gap:.1f} % faster"
     lines = [
         f"{found.model} on {found.device}, least {found.goal.minimise}: {best.label}",
         "",
-        f"  {best.tokens_per_s:.3g} tokens/s   ({level} % interval {found.interval.low:.3g} – {found.interval.high:.3g})   {gap}",
+        f"  {best.tokens_per_s:.3g} tokens/s   ({level} % interval {low:.3g} – {high:.3g})   {gap}",
         f"  token latency  p50 {format_s(best.p50_s)}   p95 {format_s(best.p95_s)}",
         f"  RAM            {format_bytes(best.ram_bytes)}",
-        f"  storage        {format_bytes(best.flash_bytes_per_token)} per token, {format_bytes(best.stored_bytes)} on flash",
+        f"  storage        {format_bytes(best.flash_bytes_per_token)} of {format_bytes(best.stored_bytes)} per token",
         *([f"  energy         {best.energy_j_per_token:.3g} J per token"] if best.energy_j_per_token else []),
         f"  settings       {_settings(best)}",
         f"  checked        by SimPy: largest difference {found.sim_difference:.1e}; {found.n_evaluated} evaluated",

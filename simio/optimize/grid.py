@@ -20,7 +20,6 @@ from simio.records.scenario import Scenario
 from simio.service_times import n_cores
 from simio.sweep import frames
 from simio.sweep.axes import Axis
-
 from simio.sweep.outcome import COLUMNS, NUMBER
 from simio.sweep.study import Study
 
@@ -95,7 +94,9 @@ def _worker_counts(device: Device) -> list[int]:
 
 def _study(fixed: Mapping[str, Any], table: _Table) -> Study | None:
     """``table`` (values, or one value) on top of ``fixed``; None where the user asked for something else."""
-    if any(name in fixed and not isinstance(value, list | tuple) and fixed[name] != value for name, value in table.items()):
+    if any(
+        name in fixed and not isinstance(value, list | tuple) and fixed[name] != value for name, value in table.items()
+    ):
         return None
     axes = tuple(
         Axis(name, tuple(values)) for name, values in table.items()

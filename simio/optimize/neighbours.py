@@ -16,7 +16,9 @@ from simio.units import MIB
 MOST_ROUNDS = 4
 
 
-def neighbours(start: Configuration, goal: Goal, trials: Trials, fixed: frozenset[str] = frozenset()) -> list[Configuration]:
+def neighbours(
+    start: Configuration, goal: Goal, trials: Trials, fixed: frozenset[str] = frozenset()
+) -> list[Configuration]:
     """Every configuration met on the way from ``start`` to one that no single change makes better.
 
     Coordinate descent over the choices that ``start``'s runtime has; those in ``fixed`` stay.
@@ -45,7 +47,15 @@ def _choices(one: Configuration) -> tuple[str, ...]:
     if one.runtime in ("resident", "mmap"):
         return ("n_threads",)
     if one.scenario.cache_bytes is not None:
-        return ("cache_bytes", "cache_policy", "queue_depth", "expert_overlap", "expert_prefetch", "dense_weights", "n_threads")
+        return (
+            "cache_bytes",
+            "cache_policy",
+            "queue_depth",
+            "expert_overlap",
+            "expert_prefetch",
+            "dense_weights",
+            "n_threads",
+        )
     planned = () if one.plan else ("cache_form",)
     return ("prefetch_depth", "queue_depth", "read_bytes", "n_threads", "n_workers", *planned)
 

@@ -90,6 +90,8 @@ def optimize(
     goal = goal or Goal()
     asked = replace(Scenario.of(scenario, **fields), draws=0)
     device = catalog.load(asked.device)
+    if device.power is None and (goal.minimise == "energy" or goal.most_energy_j < inf):
+        raise UsageError(f"{device.name} has no [power] table", "minimise p50, p95 or ram, or add one: docs/energy.md")
     trials = Trials(device)
     one = resolve(asked)
     base = replace(asked, ram_bytes=one.scenario.ram_bytes, codec=None) if choices is None else asked
@@ -103,7 +105,7 @@ def optimize(
     if one.layout.n_experts:
         for start in _starts(search):
             search.found += neighbours(start, goal, trials, fixed)
-    elif fixed.isdisjoint(PLANNED):
+    elif fixed.isdisjoint(PLANNED) and asked.runtime in ("auto", "stream"):
         table = choices or table_of_codecs(base, names, trials)
         baseline = _solve(search, table, cost_budget, baseline, ticks)
     else:
@@ -147,7 +149,7 @@ def _codecs(search: _Search, one: Resolved, names: Sequence[str]) -> list[str]:
 
 
 def _ratios(search: _Search, names: Sequence[str], like: str) -> Iterator[float]:
-    """Ratios of the codecs ``names`` that rest on the same one as ``like``: a filter that changes nothing is not one."""
+    """Ratios of the codecs ``names`` that rest on the same one as ``like``: filters may change nothing."""
     for name in names:
         if base_codec(name) == base_codec(like):
             yield search.trials.profile(replace(search.base, codec=name))[0].ratio
@@ -205,7 +207,7 @@ def _placed(
     search: _Search, table: ChoiceTable, scenario: Scenario, cost_budget: float, time_limit_s: float
 ) -> tuple[list[Placed], float]:
     """Solutions, which are kept as found, and their bound."""
-    solved, bound = best_placement(table, scenario, cost_budget, search.trials, time_limit_s)
+    solved, bound = best_placement(table, scenario, cost_budget, search.goal, search.trials, time_limit_s)
     search.found += [one.found for one in solved]
     return solved, bound
 

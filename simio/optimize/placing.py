@@ -3,7 +3,7 @@
 Three programs for each setting: steps as the planner's slabs with the buffers that reading ahead takes (J1, J2), the
 same with buffers for one step, which a plan can do with, and all steps as one, which fits deep prefetch. That with no
 buffers at all is the bottleneck law (Denning & Buzen 1978): no schedule is faster.
-What is minimised there is a token's time, whatever the goal; the goal then judges what is predicted.
+What is minimised there is a token's time, or its energy (E1) but for memory traffic; the goal judges what is predicted.
 """
 
 from __future__ import annotations
@@ -21,12 +21,16 @@ from simio.optimize.refining import refine
 from simio.optimize.trying import Trials
 from simio.records.optimum import Configuration, Goal
 from simio.records.scenario import Scenario
+from simio.service_times import default_workers
 from simio.study.candidates import AS_STORED, Candidates, Setting, candidates
 from simio.study.choices import ChoiceTable
 from simio.study.milp import Solution, solve
 from simio.study.mixed_profile import mixed_profile
 from simio.study.problem import Indices, Problem
 from simio.units import MIB
+
+#: Of the stages: what a second of each counts beside a second of the token.
+Weights = tuple[float, ...]
 
 #: Relative gap at which a program stops: a tenth of what any phone measurement resolves.
 GAP = 1e-3
@@ -88,7 +92,7 @@ class Placed:
     found: Configuration
 
 
-def place(here: Space, time_limit_s: float) -> tuple[list[Placed], float]:
+def place(here: Space, weights: Weights, time_limit_s: float) -> tuple[list[Placed], float]:
     """The solutions of the programs as predicted, and the least seconds a token can take in the linear program."""
     problem = here.problem
     relaxed = solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP)
@@ -98,17 +102,17 @@ def place(here: Space, time_limit_s: float) -> tuple[list[Placed], float]:
     programs = (problem, replace(problem, n_buffers=1), at_once)
     solved = []
     for program in programs:
-        solution = _in_time(program, time_limit_s)
+        solution = _in_time(program, weights, time_limit_s)
         found = None if solution is None else here.predicted(solution.chosen)
         if solution is not None and found is not None:
             solved.append(Placed(here, solution.chosen, found))
     return solved, relaxed.bound_s
 
 
-def _in_time(problem: Problem, time_limit_s: float) -> Solution | None:
+def _in_time(problem: Problem, weights: Weights, time_limit_s: float) -> Solution | None:
     """The solution, or what is best when time is up; None where that is nothing."""
     try:
-        return solve(problem, time_limit_s, GAP)
+        return solve(problem, time_limit_s, GAP, weights)
     except UsageError:
         return None
 
@@ -125,16 +129,27 @@ def _as_one_step(problem: Problem, staging_bytes: float) -> Problem:
 
 
 def best_placement(
-    table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials, time_limit_s: float
+    table: ChoiceTable, scenario: Scenario, cost_budget: float, goal: Goal, trials: Trials, time_limit_s: float
 ) -> tuple[list[Placed], float]:
     """The solutions with and without decompression, and the least seconds a token can take in either program."""
     solved: list[Placed] = []
     bound = inf
+    weights = _weights(goal, scenario, trials)
     for decompresses in (False, True):
-        found, least_s = place(space(table, scenario, cost_budget, trials, decompresses), time_limit_s)
+        found, least_s = place(space(table, scenario, cost_budget, trials, decompresses), weights, time_limit_s)
         solved += found
         bound = min(bound, least_s)
     return solved, bound
+
+
+def _weights(goal: Goal, scenario: Scenario, trials: Trials) -> Weights:
+    """Power of each busy stage ÷ the baseline's, where energy is minimised: of the link, of all workers, of threads."""
+    drain = trials.drain(scenario) if goal.minimise == "energy" else None
+    if drain is None:
+        return (0.0, 0.0, 0.0)
+    n_workers = scenario.n_workers or default_workers(trials.device.cpu, scenario.n_threads or 1)
+    powers = (drain.storage_w, n_workers * drain.worker_w, drain.threads_w)
+    return tuple(float(watts / drain.baseline_w) for watts in powers)
 
 
 def exchanged(start: Placed, goal: Goal, time_limit_s: float) -> Configuration:
@@ -164,9 +179,7 @@ def _same(regime: Candidates, options: Indices, other: Candidates) -> Indices:
     )
 
 
-def everywhere(
-    table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials
-) -> Iterator[Configuration]:
+def everywhere(table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials) -> Iterator[Configuration]:
     """Every quantizer and codec for all tensors within the quality budget, all read from flash for every token."""
     here = space(table, scenario, cost_budget, trials, decompresses=True)
     on_flash = np.array(here.regime.residency) == "flash"

@@ -17,7 +17,8 @@ import numpy as np
 
 from simio.study.problem import Indices, Problem
 
-#: A selection that takes so much more RAM (with buffers for one step), or time, in the linear program than it may is not worth a prediction.
+#: A selection that takes so much more RAM (with buffers for one step), or time, in the linear program than it may is
+#: not worth a prediction.
 RAM_SLACK, TIME_SLACK = 1.05, 1.25
 #: Pairs of items are all tried where there are at most so many exchanges; else as many at random.
 MOST_PAIRS = 20_000

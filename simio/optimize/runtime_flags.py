@@ -45,4 +45,23 @@ def _quantized(found: Configuration, model: Model) -> Iterator[str]:
             yield f"{one.tensor.removesuffix('.weight')}={one.quant}"
 
 
-_GGML_TYPES = ("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k", "q5_0", "q5_1", "q4_k", "q4_0", "q4_1", "q3_k", "q2_k", "iq4_nl", "iq4_xs", "tq1_0", "tq2_0", "mxfp4")
+_GGML_TYPES = (
+    "f32",
+    "f16",
+    "bf16",
+    "q8_0",
+    "q6_k",
+    "q5_k",
+    "q5_0",
+    "q5_1",
+    "q4_k",
+    "q4_0",
+    "q4_1",
+    "q3_k",
+    "q2_k",
+    "iq4_nl",
+    "iq4_xs",
+    "tq1_0",
+    "tq2_0",
+    "mxfp4",
+)

@@ -8,14 +8,16 @@ from simio.analytic.bounds import demand
 from simio.errors import SimioError
 from simio.plan.layout import Layout, lay_out
 from simio.predict import laws
+from simio.predict.energy import energy_j_per_token
 from simio.predict.interval import interval
-from simio.predict.point import Point, evaluate
-from simio.predict.resolve import complete, load_profile
+from simio.predict.point import evaluate
+from simio.predict.resolve import Resolved, complete, load_profile
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
 from simio.records.optimum import Configuration
 from simio.records.prediction import Interval, TokenLatency
 from simio.records.scenario import Scenario
+from simio.service_times import Drain, drain_of
 from simio.sim import engine
 
 
@@ -40,17 +42,15 @@ class Trials:
         """``scenario`` as predicted; None where it cannot run."""
         if scenario not in self._known:
             try:
-                point = self._point(scenario, None)
+                self._known[scenario] = self._configuration(scenario, None, 0.0)
             except SimioError:
                 self._known[scenario] = None
-            else:
-                self._known[scenario] = self._configuration(scenario, None, 0.0, point)
         return self._known[scenario]
 
     def of_plan(self, scenario: Scenario, plan: CodecProfile, cost: float) -> Configuration | None:
         """A plan as predicted in ``scenario``; None where it does not fit."""
         try:
-            return self._configuration(scenario, plan, cost, self._point(scenario, plan))
+            return self._configuration(scenario, plan, cost)
         except SimioError:
             return None
 
@@ -59,7 +59,7 @@ class Trials:
 
         Raises ``LawError`` where one fails.
         """
-        point = self._point(found.scenario, found.plan)
+        point = evaluate(self._resolved(found.scenario, found.plan))
         laws.check(point, found.scenario, full)
         n = len(point.plan.order) if full else min(len(point.plan.order), point.plan.n_setup + 2)
         played, claimed = engine.run(point.timed, n).pass_end_s, point.pass_end_s[:n]
@@ -68,20 +68,25 @@ class Trials:
     def interval(self, found: Configuration, draws: int) -> Interval:
         """The 80 % interval of its tokens/s."""
         scenario = replace(found.scenario, draws=draws)
-        profile, layout = (found.plan, None) if found.plan is not None else self.profile(scenario)
-        resolved = complete(scenario, self.device, profile, layout)
+        resolved = self._resolved(scenario, found.plan)
         return interval(scenario, resolved, evaluate(resolved)).interval
 
-    def _point(self, scenario: Scenario, plan: CodecProfile | None) -> Point:
-        self.n += 1
-        profile, layout = (plan, None) if plan is not None else self.profile(scenario)
-        return evaluate(complete(scenario, self.device, profile, layout))
+    def drain(self, scenario: Scenario) -> Drain | None:
+        """The powers that a stream of ``scenario`` meets; None where the device file has no ``[power]``."""
+        power = self.device.power
+        return (
+            None if power is None else drain_of(power, self.device.cpu, evaluate(self._resolved(scenario, None)).plan)
+        )
 
-    def _configuration(
-        self, scenario: Scenario, plan: CodecProfile | None, cost: float, point: Point
-    ) -> Configuration:
+    def _resolved(self, scenario: Scenario, plan: CodecProfile | None) -> Resolved:
+        profile, layout = (plan, None) if plan is not None else self.profile(scenario)
+        return complete(scenario, self.device, profile, layout)
+
+    def _configuration(self, scenario: Scenario, plan: CodecProfile | None, cost: float) -> Configuration:
+        self.n += 1
+        resolved = self._resolved(scenario, plan)
+        point = evaluate(resolved)
         latency = TokenLatency.of(point.token_latencies_s)
-        profile = plan or self.profile(scenario)[0]
         decode = demand(point.timed, point.plan.n_setup)
         return Configuration(
             scenario=scenario,
@@ -92,6 +97,7 @@ class Trials:
             p95_s=latency.p95,
             ram_bytes=point.plan.ram.peak,
             flash_bytes_per_token=decode.link_bytes / len(point.token_latencies_s),
-            stored_bytes=profile.stored_bytes,
+            stored_bytes=resolved.profile.stored_bytes,
             cost=cost,
+            energy_j_per_token=energy_j_per_token(resolved, point),
         )

@@ -103,8 +103,8 @@ class Optimum:
 
     ``bound_s``: no placement has a faster token in the linear program of the best plan's settings (None: nothing was
     solved). ``baseline`` is the best scenario with one codec (and quantizer) and nothing pinned, ``usual`` what
-    ``simio predict`` makes of the scenario as asked. ``sim_difference`` is the largest relative difference of SimPy from
-    what is claimed. ``runtime_flags`` are the nearest ones of llama.cpp.
+    ``simio predict`` makes of the scenario as asked. ``sim_difference`` is the largest relative difference of SimPy
+    from what is claimed. ``runtime_flags`` are the nearest ones of llama.cpp.
     """
 
     model: str

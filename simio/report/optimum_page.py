@@ -61,7 +61,11 @@ def _front(found: Optimum) -> str:
                 x=[one.ram_bytes / 1e9 for one in of_kind], y=[one.tokens_per_s for one in of_kind], name=kind,
                 mode="markers", marker={"size": 10, "color": colour}, hovertext=[one.label for one in of_kind],
             )  # fmt: skip
-    marked = [(found.best, "best", "star"), (found.baseline, "one codec, nothing pinned", "x"), (found.usual, "usual", "diamond")]
+    marked = [
+        (found.best, "best", "star"),
+        (found.baseline, "one codec, nothing pinned", "x"),
+        (found.usual, "usual", "diamond"),
+    ]
     for one, name, symbol in marked:
         if one is not None:
             figure.add_scatter(
@@ -80,10 +84,11 @@ def _kind(one: Configuration) -> str:
 def _row(one: Configuration, is_best: bool) -> tuple[str, ...]:
     label = f"<b>{escape(one.label)}</b>" if is_best else escape(one.label)
     energy = "–" if one.energy_j_per_token is None else f"{one.energy_j_per_token:.3g}"
-    return (
-        label, f"{one.tokens_per_s:.3g}", format_s(one.p50_s), format_s(one.p95_s), format_bytes(one.ram_bytes),
+    numbers = (
+        f"{one.tokens_per_s:.3g}", format_s(one.p50_s), format_s(one.p95_s), format_bytes(one.ram_bytes),
         format_bytes(one.flash_bytes_per_token), format_bytes(one.stored_bytes), f"{one.cost:.3g}", energy,
     )  # fmt: skip
+    return (label, *(number.replace(" ", "&nbsp;") for number in numbers))
 
 
 def _places(plan: CodecProfile) -> str:

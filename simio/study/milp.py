@@ -43,15 +43,20 @@ class Solution:
         return max(0.0, 1 - self.bound_s / self.latency_s) if self.latency_s > 0 else 0.0
 
 
-def solve(problem: Problem, time_limit_s: float = 60.0, gap: float = GAP) -> Solution | None:
+def solve(
+    problem: Problem, time_limit_s: float = 60.0, gap: float = GAP, weights: tuple[float, ...] = (0.0, 0.0, 0.0)
+) -> Solution | None:
     """The fastest selection within the budgets; None where nothing fits.
+
+    With ``weights`` of the stages, what is minimised is ``Σ t_s + Σ w_R t_{o,R} x_o``: power of a busy stage ÷ power
+    drawn all the time makes that the energy (E1), but for memory traffic; ``bound_s`` is then of that sum, no time.
 
     Raises ``UsageError`` where the time was too short to find any, ``MissingPackageError`` without scipy.
     """
     kept = np.flatnonzero(problem.undominated())
     small = problem.only(problem.undominated())
     program = _Program(small)
-    found = program.minimise(program.time_objective(), time_limit_s, gap, with_budgets=True)
+    found = program.minimise(program.time_objective(weights), time_limit_s, gap, with_budgets=True)
     if found is None:
         return None
     values, bound = found
@@ -93,9 +98,10 @@ class _Program:
         finite = problem.cost_budget if 0 < problem.cost_budget < inf else problem.cost.max(initial=0.0)
         self.cost = float(finite) or 1.0
 
-    def time_objective(self) -> Numbers:
-        """Σ t_s."""
-        return np.concatenate([np.zeros(self.n), np.ones(self.k), np.zeros(2)])
+    def time_objective(self, weights: tuple[float, ...]) -> Numbers:
+        """Σ t_s + Σ w_R t_{o,R} x_o."""
+        busy = self.problem.seconds @ np.array(weights) / self.time
+        return np.concatenate([busy, np.ones(self.k), np.zeros(2)])
 
     def ram_objective(self) -> Numbers:
         """Σ held + S."""

@@ -43,7 +43,7 @@ def tried(offered, made, goal, trials):
 def test_no_selection_is_predicted_better(seed):
     offered, made, goal = case(seed)
     trials = Trials(made.device)
-    placed, _ = best_placement(offered, made.scenario, made.cost_budget, trials, 10.0)
+    placed, _ = best_placement(offered, made.scenario, made.cost_budget, goal, trials, 10.0)
     best = tried(offered, made, goal, trials)
     if not placed:
         assert best == inf
