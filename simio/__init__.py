@@ -1,7 +1,7 @@
 """simio: predict LLM token latency on devices whose RAM is smaller than the weights.
 
-The verbs of the command line as functions: ``simio.predict``, ``simio.optimize``, ``simio.compare``, ``simio.sensitivity``,
-``simio.break_even``; docs/python.md shows them. Nothing is imported before it is used.
+The verbs of the command line as functions: ``simio.predict``, ``simio.optimize``, ``simio.compare``,
+``simio.sensitivity``, ``simio.break_even``; docs/python.md shows them. Nothing is imported before it is used.
 """
 
 from __future__ import annotations

@@ -180,7 +180,8 @@ def _solve(
         best = _least_ram(search, table, settings[0], cost_budget) or best
     search.found.append(exchanged(best[0], search.goal, search.time_limit_s))
     search.found += neighbours(search.best(), search.goal, search.trials, search.fixed)
-    search.bound_s = best[1] if search.best().plan is not None else None
+    is_latency = search.goal.minimise in ("p50", "p95")
+    search.bound_s = best[1] if is_latency and search.best().plan is not None else None
     ticks.tick()
     return baseline
 
