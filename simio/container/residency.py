@@ -36,8 +36,8 @@ def planned_residency(model: Model, plan: Sequence[TensorPlan]) -> Residency:
     multiplied = multiplied_names(model)
     missing = [t.name for t in model.tensors if t.name in multiplied and t.name not in places]
     if missing:
-        what = f"{missing[0]} and {len(missing) - 1} others" if len(missing) > 1 else missing[0]
-        raise UsageError(f"the joint plan does not say where {what} of {model.name} lie", _OTHER_MODEL)
+        what = f"{missing[0]}" + (f" and {len(missing) - 1} more tensors" if missing[1:] else "")
+        raise UsageError(f"the joint plan does not say where {what} of {model.name} should lie", _OTHER_MODEL)
     for name, place in places.items():
         if name not in multiplied and place != "flash":
             raise UsageError(
