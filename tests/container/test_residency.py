@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from command_line import simio
-from packed import container, mixed_plan, model_file, placed_container
+from packed import container, mixed_plan, model_file, placed_container, plan_rows
 from resealing import resealed
 
 from simio.container.codec_choice import CodecChoice
@@ -51,6 +51,17 @@ def test_the_profile_remembered_of_a_container_has_the_plan_too():
     with Container.open(path) as opened:
         plan = sizes_of_container(opened).plan
     assert [profile_of_container(path).plan for _ in range(2)] == [plan, plan]
+
+
+@pytest.mark.parametrize(("place_of_most", "codec"), [("ram", "byteplane(lz4:1)"), ("flash", "byteplane(zstd:1)")])
+def test_the_codec_of_a_plan_is_that_of_most_bytes_that_tokens_decompress(place_of_most, codec):
+    """What is held as it is multiplied is decompressed once, before the first token."""
+
+    def choose(_, tensor):
+        return ("byteplane(zstd:1)", place_of_most) if tensor.role == "mlp" else ("byteplane(lz4:1)", "flash")
+
+    with Container.open(placed_container("f16", plan_rows("f16", choose))) as opened:
+        assert sizes_of_container(opened).codec == codec
 
 
 def test_a_container_without_a_plan_says_nothing_of_one():
