@@ -2,7 +2,8 @@
 
 ``{"default": "zstd:1", "tensors": {"output.weight": "raw", "blk.*.ffn_*": "fields(zstd:1)"}}``. A tensor's own name
 wins over patterns (``*``, ``?``, ``[…]``), the first pattern that fits over later ones; the default takes the rest, and
-the bytes outside tensors. A plan of `simio study joint` (docs/joint.md) is one, too: of the file that has its layouts.
+the bytes outside tensors. A plan of `simio study joint` (docs/joint.md) is one, too: of the file that has its layouts;
+where it has tensors lie is kept in the container.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from simio.codecs import Codec, parse
+from simio.container.residency import Residency, planned_residency
 from simio.errors import SimioError, UnknownNameError, UsageError
 from simio.profiling import profile_file
 from simio.records.model import Model
+from simio.records.tensor_plan import TensorPlan
 
 DEFAULT = "zstd:1"
 _EXAMPLE = 'write {"default": "zstd:1", "tensors": {"output.weight": "raw"}}'
@@ -26,11 +29,13 @@ _WILD = frozenset("*?[")
 
 @dataclass(frozen=True, slots=True)
 class CodecChoice:
-    """``default``, and codecs by tensor name or pattern in the order given; ``dtypes`` that a joint plan counts on."""
+    """``default``, and codecs by tensor name or pattern in the order given; tensors that a joint plan counts on."""
 
     default: Codec
     tensors: dict[str, Codec] = field(default_factory=dict)
     dtypes: dict[str, str] = field(default_factory=dict)
+    n_weights: dict[str, int] = field(default_factory=dict)
+    plan: tuple[TensorPlan, ...] = ()  # a joint plan: it says where tensors lie, too
 
     @classmethod
     def everywhere(cls, codec: str) -> CodecChoice:
@@ -64,11 +69,23 @@ class CodecChoice:
         profile = profile_file.load(path)
         dtypes = {tensor.name: tensor.dtype for tensor in profile.model.tensors}
         codecs = {one.tensor: _codec(one.codec, f"{path}: {one.tensor}") for one in profile.plan}
-        return cls(parse("raw"), codecs, dtypes)
+        n_weights = {tensor.name: tensor.n_weights for tensor in profile.model.tensors}
+        return cls(parse("raw"), codecs, dtypes, n_weights, profile.plan)
+
+    def residency_of(self, model: Model) -> Residency:
+        """Where the joint plan, if it is one, has every tensor of ``model`` lie; errors as ``planned_residency``."""
+        return planned_residency(model, self.plan) if self.plan else ()
 
     def check(self, model: Model) -> None:
-        """Raises ``UsageError`` where ``model`` stores a tensor in another layout than a joint plan chose."""
+        """Raises ``UsageError`` where ``model`` has or stores a tensor in another way than a joint plan counts on."""
         for tensor in model.tensors:
+            n_weights = self.n_weights.get(tensor.name, tensor.n_weights)
+            if n_weights != tensor.n_weights:
+                raise UsageError(
+                    f"the joint plan is of another model: {tensor.name} has {n_weights} weights there, "
+                    f"{tensor.n_weights} in {model.name}",
+                    "make the plan for this very model, or pack without --plan",
+                )
             planned = self.dtypes.get(tensor.name, tensor.dtype)
             if planned != tensor.dtype:
                 raise UsageError(
