@@ -247,7 +247,8 @@ def _front(found: Sequence[Configuration]) -> list[Configuration]:
             for one in found
         ]
     )
-    front = [one for one, stays in zip(found, pareto_front(table), strict=True) if stays]
+    alike = np.vectorize(lambda number: float(f"{number:.3g}"))(table)  # what differs by less is one point
+    front = [one for one, stays in zip(found, pareto_front(alike), strict=True) if stays]
     front.sort(key=lambda one: -one.tokens_per_s)
     kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MOST_FRONT)).round().astype(int))
     return [front[i] for i in kept]

@@ -91,7 +91,8 @@ def _shares(plan: CodecProfile) -> list[tuple[str, float]]:
     bytes_of: Counter[str] = Counter()
     for one in plan.plan:
         bytes_of[f"{one.codec} {_PLACES[one.residency]}"] += size[one.tensor]
-    return [(what, n / max(1, bytes_of.total())) for what, n in bytes_of.most_common(3) if n >= 0.005 * bytes_of.total()]
+    total = max(1, bytes_of.total())
+    return [(what, n / total) for what, n in bytes_of.most_common(3) if n >= 0.005 * total]
 
 
 _PLACES = {"ram": "in RAM", "ram-compressed": "compressed in RAM", "flash": "on flash"}
