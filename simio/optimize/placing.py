@@ -92,21 +92,20 @@ class Placed:
     found: Configuration
 
 
-def place(here: Space, weights: Weights, time_limit_s: float) -> tuple[list[Placed], float]:
-    """The solutions of the programs as predicted, and the least seconds a token can take in the linear program."""
+def place(here: Space, weights: Weights, time_limit_s: float) -> list[Placed]:
+    """The solutions of the programs as predicted."""
     problem = here.problem
     relaxed = solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP)
     if relaxed is None:
-        return [], inf
+        return []
     at_once = _as_one_step(problem, problem.staging_bytes(relaxed.chosen))
-    programs = (problem, replace(problem, n_buffers=1), at_once)
     solved = []
-    for program in programs:
+    for program in (problem, replace(problem, n_buffers=1), at_once):
         solution = _in_time(program, weights, time_limit_s)
         found = None if solution is None else here.predicted(solution.chosen)
         if solution is not None and found is not None:
             solved.append(Placed(here, solution.chosen, found))
-    return solved, relaxed.bound_s
+    return solved
 
 
 def _in_time(problem: Problem, weights: Weights, time_limit_s: float) -> Solution | None:
@@ -128,18 +127,22 @@ def _as_one_step(problem: Problem, staging_bytes: float) -> Problem:
     )
 
 
-def best_placement(
+def placements(
     table: ChoiceTable, scenario: Scenario, cost_budget: float, goal: Goal, trials: Trials, time_limit_s: float
-) -> tuple[list[Placed], float]:
-    """The solutions with and without decompression, and the least seconds a token can take in either program."""
-    solved: list[Placed] = []
-    bound = inf
+) -> list[Placed]:
+    """The solutions with and without decompression."""
     weights = _weights(goal, scenario, trials)
-    for decompresses in (False, True):
-        found, least_s = place(space(table, scenario, cost_budget, trials, decompresses), weights, time_limit_s)
-        solved += found
-        bound = min(bound, least_s)
-    return solved, bound
+    spaces = (space(table, scenario, cost_budget, trials, decompresses) for decompresses in (False, True))
+    return [one for here in spaces for one in place(here, weights, time_limit_s)]
+
+
+def least_token_s(
+    table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials, time_limit_s: float
+) -> float:
+    """Seconds that no placement in the settings of ``scenario`` can be below in either linear program."""
+    problems = [space(table, scenario, cost_budget, trials, decompresses).problem for decompresses in (False, True)]
+    solved = [solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP) for problem in problems]
+    return min((one.bound_s for one in solved if one is not None), default=inf)
 
 
 def _weights(goal: Goal, scenario: Scenario, trials: Trials) -> Weights:

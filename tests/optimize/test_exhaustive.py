@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from studied import LAYOUTS, MB, choices, decoder, setting, slow_disk
 
-from simio.optimize.placing import best_placement, exchanged, space
+from simio.optimize.placing import exchanged, placements, space
 from simio.optimize.trying import Trials
 from simio.records.optimum import Goal
 
@@ -43,7 +43,7 @@ def tried(offered, made, goal, trials):
 def test_no_selection_is_predicted_better(seed):
     offered, made, goal = case(seed)
     trials = Trials(made.device)
-    placed, _ = best_placement(offered, made.scenario, made.cost_budget, goal, trials, 10.0)
+    placed = placements(offered, made.scenario, made.cost_budget, goal, trials, 10.0)
     best = tried(offered, made, goal, trials)
     if not placed:
         assert best == inf
