@@ -8,13 +8,15 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 from studied import LAYOUTS, MB, choices, decoder, setting, slow_disk, study
+from tiny import device
 
 from simio.errors import SimioError, UsageError
 from simio.predict import laws
 from simio.predict.point import evaluate
 from simio.predict.resolve import complete
+from simio.records.model import Tensor
 from simio.study import exhaustive
-from simio.study.candidates import candidates
+from simio.study.candidates import AS_STORED, candidates
 from simio.study.choices import records_of, table
 from simio.study.joint import joint
 from simio.study.milp import solve
@@ -58,6 +60,41 @@ def test_the_linear_model_says_what_the_prediction_says(ram, decompress):
     outcome = joint(choices(decoder(3)), setting(ram, BETWEEN, slow_disk(decompress=decompress))).outcome
     assert outcome.model_s == pytest.approx(outcome.predicted_s, rel=0.05)
     assert outcome.bound_s <= outcome.model_s * (1 + 1e-9)
+
+
+def looking_up(of, is_tied):
+    """``of`` with a table, one row of which every token reads; it is the head, too, where ``is_tied``."""
+    table_ = Tensor("token_embd.weight", (2000, 1000), "F16", "embedding", None, None, 1, 2_000_000, 4_000_000)
+    rest = [t for t in of.tensors if not (is_tied and t.role == "head")]
+    return replace(of, tensors=(table_, *rest), n_bytes=4_000_000 + sum(t.n_bytes for t in rest))
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 7, 9])
+@pytest.mark.parametrize("latency", [1e-5, 1e-3, 2e-2])
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_with_all_weights_in_ram_the_linear_model_is_the_prediction(is_tied, latency, prefetch):
+    """Also where the row of a table that each token reads takes longer than many steps compute."""
+    slow = device(bandwidth=2e8, latency_s=latency, memory=2e10, usable=64 * MB)
+    kernels = {"int8": 1e10, "int4": 4e9, "f16": 3e10, "f32": 1e10}  # arithmetic binds some steps, traffic others
+    gemv = {kernel: replace(slow.cpu.gemv["int8"], value=rate) for kernel, rate in kernels.items()}
+    made = setting(60 * MB, BETWEEN, replace(slow, cpu=replace(slow.cpu, gemv=gemv)), prefetch_depth=prefetch)
+    made = replace(
+        made, scenario=replace(made.scenario, n_tokens=1500)
+    )  # the first tokens, which wait less, hardly count
+    outcome = joint(choices(looking_up(decoder(3), is_tied), codecs=("raw",)), made).outcome
+    assert {row.residency for row in outcome.rows} == {"ram"}
+    assert outcome.model_s == pytest.approx(outcome.predicted_s, rel=1e-3)
+
+
+def test_the_row_of_a_table_that_is_the_head_is_read_where_the_head_is():
+    of = looking_up(decoder(3), is_tied=True)
+    regime = candidates(choices(of), setting(60 * MB, BETWEEN), decompresses=False)
+    assert regime.problem.row_s == 0
+    (head,) = [item for item, group in enumerate(regime.items) if group[0].tensor.role == "embedding"]
+    columns = range(*regime.problem.options_of(head).indices(len(regime.residency)))
+    of_place = {regime.residency[c]: c for c in columns if regime.labels[c] == AS_STORED}
+    assert regime.problem.held[of_place["flash"]] == 2 * 4096
+    assert regime.problem.seconds[of_place["ram"], 0] == 0
 
 
 def test_few_tensors_are_placed_as_trying_every_selection_places_them():
