@@ -6,7 +6,7 @@ each codec, C1 with traffic and arithmetic apart, of which a step takes the slow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -281,7 +281,7 @@ class _Reference:
             link, held = link + self.tied_link_s, float(self.n_buffers * self.tied_bytes)
         return link, inflate, *compute, held, float(stored + packed)
 
-    def _links(self, fetches: Sequence[Fetch]) -> float:
+    def _links(self, fetches: Iterable[Fetch]) -> float:
         return sum(float(link_s(fetch, self.plain)) for fetch in fetches)
 
     def _link(self, chunks: list[Chunk], stored: int, step: int) -> float:

@@ -7,7 +7,7 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from studied import LAYOUTS, MB, choices, decoder, setting, slow_disk, study
+from studied import LAYOUTS, MB, choices, decoder, read, setting, slow_disk, study
 from tiny import device
 
 from simio.errors import SimioError, UsageError
@@ -17,7 +17,7 @@ from simio.predict.resolve import complete
 from simio.records.model import Tensor
 from simio.study import exhaustive
 from simio.study.candidates import AS_STORED, candidates
-from simio.study.choices import records_of, table
+from simio.study.choice_table import table
 from simio.study.joint import joint
 from simio.study.milp import solve
 from simio.study.mixed_profile import mixed_profile
@@ -187,16 +187,16 @@ def test_costs_add_up_to_what_was_measured():
     mlps = [c for c in by_kl.choices if c.tensor.name == "blk.0.ffn_up.weight"]
     assert heads[0].options[0].cost == pytest.approx(4 * mlps[0].options[0].cost)  # twice the weights, twice the error
     with pytest.raises(UsageError, match="no output_error"):
-        table(of, records_of(study(of)), "output_error")
+        table(of, read(study(of)), "output_error")
     with pytest.raises(UsageError, match="no quantizer 'q4_k'"):
         by_kl.cost_of("q4_k")
 
 
-def test_a_study_of_another_model_gives_the_means_of_its_roles():
-    of = decoder(2, scale=3)
-    borrowed = table(of, records_of(study(decoder(3))), "weight_error")
+def test_a_preset_takes_the_means_of_its_roles():
+    of = replace(decoder(2, scale=3), source="preset")
+    borrowed = table(of, read(study(decoder(3))), "weight_error")
     assert "6" not in borrowed.notes[0].split("of")[0]
-    own = choices(of)
+    own = choices(decoder(2, scale=3))
     assert not own.notes
     for a, b in zip(borrowed.choices, own.choices, strict=True):
         for option, same in zip(a.options, b.options, strict=True):
@@ -204,6 +204,43 @@ def test_a_study_of_another_model_gives_the_means_of_its_roles():
             assert option.raw_bytes == pytest.approx(same.raw_bytes, abs=2)
             assert option.stored_bytes == pytest.approx(same.stored_bytes, rel=1e-3)
             assert option.cost == pytest.approx(same.cost)
+
+
+@pytest.mark.parametrize("of", [decoder(2), decoder(3, scale=2)])
+def test_the_study_of_another_model_is_refused_for_a_file(of):
+    with pytest.raises(UsageError, match="not of made up, which has no blk") as refused:
+        table(of, read(study(decoder(3))), "weight_error")
+    assert "simio study compressibility" in refused.value.hint
+
+
+def test_a_study_of_other_weights_of_the_same_shapes_is_named():
+    of, document = decoder(3), study(decoder(3))
+    assert not table(of, read(document | {"digest": of.digest}), "weight_error").notes
+    (note,) = table(of, read(document | {"digest": "abc"}), "weight_error").notes
+    assert "other weights" in note
+
+
+def test_layouts_and_tensors_that_were_not_measured_are_left_out_and_named():
+    """q4 left a matrix as it was, so that its KL is not that of a whole; a tied table is not quantized in that run."""
+    of = looking_up(decoder(3), is_tied=True)
+    document = study(of, kl=True)
+    for row in document["rows"]:
+        if row["quant"] == "int4:group32":
+            row["kl"] = None
+        for tensor in row["tensors"]:
+            tensor["output_error"] = None if tensor["role"] == "embedding" else tensor["weight_mse"]
+    made = table(of, read(document), "kl")
+    assert {quant for quant, _ in made.labels} == {layout.name for layout in LAYOUTS} - {"int4:group32"}
+    assert [c.tensor.name for c in made.choices if not c.options] == ["token_embd.weight"]
+    assert made.notes == (
+        "int4:group32: no kl in the study, so not chosen",
+        "token_embd.weight: no kl in the study under int8:tensor, int8:group32, int4:tensor, so as stored beside them",
+    )
+    assert made.cost_of("int4:tensor") == pytest.approx(10 * 0.2)
+    assert table(of, read(document), "output_error").notes[0].startswith("token_embd.weight: no output_error")
+    assert joint(made, setting(30 * MB, 1e-2)).outcome.cost <= 1e-2
+    with pytest.raises(UsageError, match="no quantizer 'int4:group32' with kl"):
+        made.cost_of("int4:group32")
 
 
 def test_a_codec_without_a_rate_on_the_device_is_left_out():
@@ -218,9 +255,7 @@ def test_a_layout_that_does_not_take_every_tensor_is_named():
     for row in document["rows"]:
         if row["quant"] == "int4:group32":
             row["tensors"] = [t for t in row["tensors"] if t["role"] != "head"]
-    made = table(of, records_of(document), "weight_error")
-    assert made.notes == (
-        "int4:group32 takes 6 of 7 tensors in the study; the others stay as they are stored beside it",
-    )
+    made = table(of, read(document), "weight_error")
+    assert made.notes == ("int4:group32: 6 of 7 tensors in the study; the others stay as stored beside them",)
     head = next(c for c in made.choices if c.tensor.role == "head")
     assert head.under(("int4:group32", "raw")) == head.kept

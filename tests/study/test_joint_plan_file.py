@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import decoders
 import pytest
@@ -10,6 +11,7 @@ from command_line import simio
 from studied import MB, Layout, choices, decoder, setting, slow_disk, study
 from tiny import run
 
+from simio.codecs import parse as codec
 from simio.container.codec_choice import CodecChoice
 from simio.container.reading import Container
 from simio.errors import ProfileError, UsageError
@@ -17,10 +19,14 @@ from simio.formats.opening import open_model
 from simio.plan.layout import lay_out
 from simio.plan.placed import Placed
 from simio.profiling import profile_file
+from simio.quant import parse as layout
 from simio.records.tensor_plan import TensorPlan
-from simio.study.choices import Option, read_study
+from simio.study.choices import Option
+from simio.study.compressibility import study as compressibility
 from simio.study.joint import joint
 from simio.study.mixed_profile import Chosen, mixed_profile
+from simio.study.study_file import read_study
+from simio.study.tidy import parquet
 
 BETWEEN = 2e-3
 
@@ -179,13 +185,34 @@ def test_parquet_says_the_same(tmp_path, study_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     rows = [
-        {"quant": row["quant"], "codec": row["codec"], "relative_rate": row["relative_rate"], **tensor}
+        {
+            "model": "made up",
+            "quant": row["quant"],
+            "codec": row["codec"],
+            "relative_rate": row["relative_rate"],
+            **tensor,
+        }
         for row in study(decoder(3))["rows"]
         for tensor in row["tensors"]
     ]
     path = tmp_path / "study.parquet"
     pandas.DataFrame(rows).to_parquet(path)
     assert read_study(path) == read_study(study_path)
+
+
+def test_both_files_of_a_study_say_the_same_of_kl_rates_and_the_model(tmp_path, model_file):
+    pytest.importorskip("pyarrow")
+    found = compressibility(open_model(model_file), [layout("int8:tensor"), layout("q4_k")], [codec("zstd:1")])
+    kls = (0.25, None)
+    found = replace(found, rows=tuple(replace(row, kl=kl) for row, kl in zip(found.rows, kls, strict=True)))
+    as_json, as_parquet = tmp_path / "study.json", tmp_path / "study.parquet"
+    as_json.write_text(json.dumps(found.to_json()))
+    as_parquet.write_bytes(parquet(found))
+    read = read_study(as_parquet)
+    assert read == read_study(as_json)
+    assert read.digest == found.digest
+    assert sum(r.kl for r in read.records if r.quant == "int8:tensor") == pytest.approx(0.25)
+    assert {r.relative_rate for r in read.records} != {1.0}
 
 
 def test_a_mixture_of_experts_is_refused(study_path):
