@@ -2,7 +2,7 @@
 
 ``{"simio_profile": 1, "model": …, "codec": …, "tensors": {"raw": …, "stored": …, …}, …}``. Chunk sizes are flat arrays
 over the whole model; raw sizes are run-length pairs ``[n_bytes, n_chunks]`` per tensor, as nearly all are equal.
-A joint plan adds ``"tensor_plan": {tensor: {"quant", "codec", "residency"}}`` (docs/joint.md).
+A joint plan adds ``"tensor_plan": {tensor: {"quant", "codec", "residency"}}`` and ``"planned_for"`` (docs/joint.md).
 """
 
 from __future__ import annotations
@@ -70,12 +70,12 @@ def _to_json(profile: CodecProfile) -> dict[str, Any]:
             "entropy": [t.entropy_bits_per_byte for t in tensors],
             "basis": [t.basis for t in tensors],
         },
-    } | _plan_to_json(profile.plan)
+    } | _plan_to_json(profile.plan, profile.planned_for)
 
 
-def _plan_to_json(plan: tuple[TensorPlan, ...]) -> dict[str, Any]:
+def _plan_to_json(plan: tuple[TensorPlan, ...], planned_for: str) -> dict[str, Any]:
     rows = {one.tensor: {"quant": one.quant, "codec": one.codec, "residency": one.residency} for one in plan}
-    return {"tensor_plan": rows} if rows else {}
+    return ({"tensor_plan": rows} if rows else {}) | ({"planned_for": planned_for} if planned_for else {})
 
 
 def _plan_from_json(table: dict[str, dict[str, str]]) -> tuple[TensorPlan, ...]:
@@ -97,6 +97,7 @@ def _from_json(data: dict[str, Any]) -> CodecProfile:
         host=None if host is None else HostFacts(**host),
         ratio_interval=None if interval is None else (float(interval[0]), float(interval[1])),
         plan=_plan_from_json(data.get("tensor_plan", {})),
+        planned_for=str(data.get("planned_for", "")),
     )
 
 

@@ -102,6 +102,25 @@ def test_a_token_takes_what_the_flash_takes():
     assert everything.plan.hit_ratio == 1.0
 
 
+@pytest.mark.parametrize("codec_name", ["raw", "zstd:1", "lz4:1"])
+def test_a_codec_beside_a_plan_is_refused(plan_path, codec_name):
+    refused = simio("predict", "--device", "pixel8", "--model", plan_path, "--codec", codec_name)
+    assert refused.code == 2
+    assert "--codec is given" in refused.err
+    assert "joint plan" in refused.err
+
+
+def test_a_plan_made_for_another_device_says_so(plan_path):
+    on_another = simio("predict", "--device", "pixel8", "--model", plan_path, "--draws", "0", "--json")
+    assert any("made for tiny: on pixel8" in note for note in on_another.json["notes"])
+    document = json.loads(plan_path.read_text())
+    assert document["planned_for"] == "tiny"
+    plan_path.write_text(json.dumps(document | {"planned_for": "pixel8"}))
+    there = simio("predict", "--device", "pixel8", "--model", plan_path, "--draws", "0", "--json")
+    assert not any("made for" in note for note in there.json["notes"])
+    assert not any("--codec" in one["command"] for one in there.json["suggestions"])
+
+
 @pytest.mark.parametrize(
     ("choices", "says"),
     [
