@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress
+from simio.cli.output import check_folder, check_output, print_json, progress, warn
 from simio.errors import UsageError, WriteError
 from simio.units import format_bytes, parse_bytes
 
@@ -84,7 +84,7 @@ def compressibility(
             chunk_bytes=chunk_bytes,
             n_workers=workers,
             progress=reporter,
-            journal=None if no_cache else StudyJournal.default(),
+            journal=None if no_cache else StudyJournal.default(_without_cache),
             calibration=calibrate(opened, texts[0]) if texts else None,
             qualities=qualities,
         )
@@ -95,6 +95,10 @@ def compressibility(
         _print(found)
         for path in outputs:
             print(f"written to {path}")
+
+
+def _without_cache(error: WriteError) -> None:
+    warn(error, "the study goes on and remembers nothing; --no-cache does without this note")
 
 
 def _texts(model: Model, text: Path | None, n_tokens: int) -> tuple[Any, Any]:
@@ -134,10 +138,11 @@ def _outputs(output: Path | None) -> list[Path]:
             f"'{output}' is neither a directory nor a .parquet, .html or .json file", "name a directory for all three"
         )
     else:
+        check_folder(output.resolve().parent, str(output))
+        if output.is_file():
+            raise UsageError(f"{output} is a file", "name a directory, or a .parquet, .html or .json file")
         try:
             output.mkdir(exist_ok=True)
-        except FileNotFoundError:
-            raise UsageError(f"{output.parent}: no such directory", f"create it: mkdir -p {output.parent}") from None
         except OSError as error:
             raise WriteError(f"{output}: cannot be made: {error.strerror}", "choose another place") from error
         paths = [output / name for name in FILES]

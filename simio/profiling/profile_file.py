@@ -23,6 +23,8 @@ from simio.records.tensor_plan import TensorPlan
 SUFFIX = ".simio.json"
 
 VERSION = 1
+_AGAIN = "profile the model again"
+_PLAN_AGAIN = "make it again: simio study joint MODEL --study STUDY --device DEVICE --quality BUDGET -o FILE"
 _BASES = ("measured", "sampled", "statistics", "packed")
 
 
@@ -40,7 +42,7 @@ def load(path: Path) -> CodecProfile:
             f"cannot read the profile {path}: {error.strerror}", "simio profile MODEL --codec zstd:1 -o FILE makes one"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ProfileError(f"{path}: damaged profile, not JSON ({error})", "profile the model again") from error
+        raise ProfileError(f"{path}: damaged profile, not JSON: {_words(error)}", _AGAIN) from error
     version = data.get("simio_profile") if isinstance(data, dict) else None
     if not isinstance(version, int):
         raise ProfileError(f"{path}: not a simio profile", "simio profile MODEL --codec zstd:1 -o FILE makes one")
@@ -49,7 +51,21 @@ def load(path: Path) -> CodecProfile:
     try:
         return _checked(_from_json(data))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProfileError(f"{path}: damaged profile ({error!r})", "profile the model again") from error
+        what, again = ("joint plan", _PLAN_AGAIN) if "tensor_plan" in data else ("profile", _AGAIN)
+        raise ProfileError(f"{path}: damaged {what}: {_words(error)}", again) from error
+
+
+def _words(error: Exception) -> str:
+    """What is wrong with the file, in words of the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"no text from byte {error.start} on"
+    if isinstance(error, RecursionError):
+        return "lists in lists without end"
+    if isinstance(error, KeyError):
+        return f"no '{error.args[0]}'"
+    if str(error).startswith("zip()"):
+        return "columns of different lengths"
+    return str(error) if isinstance(error, ValueError) else "a value of the wrong kind"
 
 
 def _to_json(profile: CodecProfile) -> dict[str, Any]:
@@ -79,8 +95,14 @@ def _plan_to_json(plan: tuple[TensorPlan, ...], planned_for: str) -> dict[str, A
 
 
 def _plan_from_json(table: dict[str, dict[str, str]]) -> tuple[TensorPlan, ...]:
-    rows = ((name, row["quant"], row["codec"], row["residency"]) for name, row in table.items())
-    return tuple(TensorPlan(*row) for row in rows)
+    return tuple(_row_of(name, row) for name, row in table.items())
+
+
+def _row_of(name: str, row: Any) -> TensorPlan:
+    found = [row.get(key) for key in ("quant", "codec", "residency")] if isinstance(row, dict) else [None]
+    if not all(isinstance(value, str) for value in found):
+        raise ValueError(f"tensor_plan: {name} needs 'quant', 'codec' and 'residency'")
+    return TensorPlan(name, *found)
 
 
 def _from_json(data: dict[str, Any]) -> CodecProfile:

@@ -112,7 +112,19 @@ def test_files_that_cannot_be_studied(tmp_path, model_file):
 
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(model_file, tmp_path):
     (tmp_path / "file").write_text("")
-    assert study(model_file, "-o", tmp_path / "file" / "out").code in (2, 9)
+    for name in ("file", "file/out", "file/out.json", "file/more/out.parquet"):
+        done = study(model_file, "-o", tmp_path / name)
+        assert done.code == 2
+        assert f"{tmp_path / 'file'} is a file" in done.err
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(model_file, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("")
+    monkeypatch.setenv("SIMIO_CACHE", str(tmp_path / "cache"))
+    done = study(model_file, "--quant", QUANTS, "--codec", "zstd:1", "--json")
+    assert done.code == 0
+    assert done.err.count("--no-cache") == 1
+    assert {row["quant"] for row in done.json["rows"]} == set(QUANTS.split(","))
 
 
 def test_the_help_has_an_example():

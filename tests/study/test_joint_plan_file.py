@@ -50,20 +50,23 @@ def test_a_plan_file_holds_every_tensor_and_comes_back_as_it_was(plan_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "row"),
+    ("name", "row", "says"),
     [
-        ("output.weight", {"quant": "int8", "codec": "raw", "residency": "cloud"}),
-        ("output.weight", {"quant": "int8", "codec": "raw"}),
-        ("nobody.weight", {"quant": "int8", "codec": "raw", "residency": "ram"}),
-        ("output.weight", "ram"),
+        ("output.weight", {"quant": "int8", "codec": "raw", "residency": "cloud"}, "'cloud' is none of ram"),
+        ("output.weight", {"quant": "int8", "codec": "raw"}, "output.weight needs 'quant', 'codec' and 'residency'"),
+        ("output.weight", {"quant": 8, "codec": "raw", "residency": "ram"}, "output.weight needs 'quant'"),
+        ("nobody.weight", {"quant": "int8", "codec": "raw", "residency": "ram"}, "no tensor nobody.weight"),
+        ("output.weight", "ram", "output.weight needs 'quant', 'codec' and 'residency'"),
     ],
 )
-def test_a_damaged_plan_is_refused(plan_path, name, row):
+def test_a_damaged_plan_is_refused_in_plain_words(plan_path, name, row, says):
     document = json.loads(plan_path.read_text())
     document["tensor_plan"][name] = row
     plan_path.write_text(json.dumps(document))
-    with pytest.raises(ProfileError, match="damaged"):
+    with pytest.raises(ProfileError, match=f"damaged joint plan: .*{says}") as refused:
         profile_file.load(plan_path)
+    assert "Error(" not in refused.value.message
+    assert "study joint" in refused.value.hint
 
 
 def hand_made(places, codec="raw", stored=1.0):
@@ -277,3 +280,19 @@ def test_pack_refuses_a_plan_of_other_layouts(model_path, tmp_path):
     refused = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", plan)
     assert refused.code == 2
     assert "joint plan stores" in refused.err
+    assert "more) in another layout: INT8 instead of F16" in refused.err
+
+
+def test_pack_refuses_a_plan_of_another_model(model_path, plan_path, tmp_path):
+    refused = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", plan_path)
+    assert refused.code == 2
+    assert "the joint plan is of another model" in refused.err
+
+
+def test_pack_takes_neither_a_study_nor_a_profile_for_a_plan(model_path, study_path, tmp_path):
+    as_plan = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", study_path)
+    assert (as_plan.code, "a study, no plan" in as_plan.err) == (2, True)
+    profile = tmp_path / "p.simio.json"
+    assert simio("profile", model_path, "--codec", "zstd:1", "-o", profile).code == 0
+    as_plan = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", profile)
+    assert (as_plan.code, "a profile, no plan" in as_plan.err) == (2, True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -338,6 +340,17 @@ def test_a_journal_that_cannot_be_written_is_an_error(model_file, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError):
         run(model_file, journal=StudyJournal(tmp_path / "file" / "journal.txt"))
+
+
+def test_a_full_disk_of_the_cache_costs_the_memory_of_the_study_not_the_study(model_file, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("simio.profiling.journal.os.write", full)
+    told = []
+    found = run(model_file, journal=StudyJournal(tmp_path / "journal.txt", told.append))
+    assert sizes(found) == sizes(run(model_file))
+    assert [type(error) for error in told] == [WriteError]
 
 
 def test_progress_ends_at_all_weights(model_file):
