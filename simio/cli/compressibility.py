@@ -113,6 +113,8 @@ def _texts(model: Model, text: Path | None, n_tokens: int) -> tuple[Any, Any]:
             return first, generated(model, n_tokens, seed=1)
     try:
         written = text.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--text {text}: cannot be read: {error.strerror}", "give a UTF-8 file") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{text} is not text: {error.reason} at byte {error.start}", "give a UTF-8 file") from None
     return halves(of_text(model, written))

@@ -90,6 +90,8 @@ def test_a_second_run_gives_the_same_rates_because_they_are_remembered(model_fil
         (["--chunk-size", "1KiB"], 2, "4 KiB"),
         (["-o", "nowhere/at/all"], 2, "mkdir"),
         (["-o", "study.xlsx"], 2, ".parquet"),
+        (["--text", "none.txt"], 2, "--text none.txt: cannot be read: No such file"),
+        (["--text", "."], 2, "--text .: cannot be read: Is a directory"),
     ],
 )
 def test_mistakes_are_named(model_file, words, code, says):
