@@ -112,6 +112,17 @@ def test_files_that_cannot_be_studied(tmp_path, model_file):
     assert "no matrix" in done.err
 
 
+@pytest.mark.parametrize(
+    ("value", "says"), [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "zeros only")]
+)
+def test_matrices_that_hold_nothing_to_measure_are_an_error(tmp_path, value, says):
+    weights = {f"blk.{i}.attn_q.weight": np.full((64, 64), value, np.float32) for i in range(2)}
+    save_file(weights, tmp_path / "none.safetensors")
+    done = study(tmp_path / "none.safetensors", "--quant", "int8:tensor", "--json")
+    assert (done.code, done.out) == (4, "")
+    assert f"all 2 matrices hold {says}, so nothing was measured" in done.err
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(model_file, tmp_path):
     (tmp_path / "file").write_text("")
     for name in ("file", "file/out", "file/out.json", "file/more/out.parquet"):
