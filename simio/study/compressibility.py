@@ -308,7 +308,7 @@ class _Layout:
                 entropy_bits=outcome.entropy_bits,
                 bound_bytes=sum(f.bound for f in facts.values()),
                 compressed_bytes=sum(f.compressed for f in facts.values()),
-                weight_mse=outcome.weight_error,
+                weight_error=outcome.weight_error,
                 output_error=error.output_error if error else None,
             )
 

@@ -40,7 +40,7 @@ def tidy(found: Compressibility) -> pd.DataFrame:
     ]
     frame = pd.DataFrame(rows)
     floats = (
-        "weight_mse",
+        "weight_error",
         "output_error",
         "decompress_bytes_per_s",
         "relative_rate",

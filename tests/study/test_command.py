@@ -24,8 +24,19 @@ def test_the_table_has_a_line_a_layout_and_says_what_is_kept(model_file):
     for quant in QUANTS.split(","):
         assert sum(line.strip().startswith(f"{quant} ") for line in lines) >= 2
     assert "pixel8" in done.out
-    assert "int8:tensor keeps a matrix as it is" in done.out
+    assert "each of int8:tensor, int8:channel keeps a matrix as it is" in done.out
     assert "int4:group32 keeps 2 matrices as they are" in done.out
+
+
+def test_layouts_left_out_for_one_reason_are_one_line(model_file):
+    done = study(model_file, "--quant", "int4:group4096,int8:group4096,awq:int4:group32,gptq:int4:group32,int8:tensor",
+                 "--codec", "raw")  # fmt: skip
+    lines = [line for line in done.out.splitlines() if "is left out" in line]
+    assert [line.partition(" is left out")[0] for line in lines] == [
+        "each of awq:int4:group32, gptq:int4:group32",
+        "each of int4:group4096, int8:group4096",
+    ]
+    assert "it needs rows of a multiple of 4096 weights" in lines[1]
 
 
 def test_json_and_the_outputs_of_a_directory_agree(model_file, tmp_path):

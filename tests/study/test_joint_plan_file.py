@@ -222,6 +222,14 @@ def test_parquet_says_the_same(tmp_path, study_path):
     assert read_study(path) == read_study(study_path)
 
 
+def test_the_older_name_of_weight_error_is_read(tmp_path, study_path):
+    assert "weight_mse" in study_path.read_text()
+    newer = tmp_path / "newer.json"
+    newer.write_text(study_path.read_text().replace("weight_mse", "weight_error"))
+    assert read_study(newer) == read_study(study_path)
+    assert read_study(newer).records[0].weight_error > 0
+
+
 def test_both_files_of_a_study_say_the_same_of_kl_rates_and_the_model(tmp_path, model_file):
     pytest.importorskip("pyarrow")
     found = compressibility(open_model(model_file), [layout("int8:tensor"), layout("q4_k")], [codec("zstd:1")])

@@ -38,12 +38,12 @@ def run(path, quants=QUANTS, codecs=CODECS, **options):
 
 def sizes(found):
     """Everything but rates, which are measured, and errors, sums whose last digit depends on the order."""
-    return [(row.quant, row.codec, [replace(t, weight_mse=0.0) for t in row.tensors], row.kept) for row in found.rows]
+    return [(row.quant, row.codec, [replace(t, weight_error=0.0) for t in row.tensors], row.kept) for row in found.rows]
 
 
 def errors(found):
     """Relative square errors of the weights, row by row."""
-    return [t.weight_mse for row in found.rows for t in row.tensors]
+    return [t.weight_error for row in found.rows for t in row.tensors]
 
 
 def test_the_document_has_the_keys_that_were_promised(model_file):
@@ -119,7 +119,7 @@ def test_errors_of_weights_are_those_of_the_dequantized(model_file):
             matrix = next(m for m in found if m.tensor.name == table.tensor)
             w = matrix.read(reader, 0, matrix.shape[0])
             off = w - q.dequantize(q.quantize(w), w.shape)
-            assert table.weight_mse == pytest.approx(np.vdot(off, off) / np.vdot(w, w), rel=1e-4)
+            assert table.weight_error == pytest.approx(np.vdot(off, off) / np.vdot(w, w), rel=1e-4)
 
 
 def test_workers_change_nothing(model_file):
