@@ -61,8 +61,9 @@ def joint(
     from simio.predict.resolve import load_model
     from simio.records.scenario import Scenario
     from simio.study.candidates import Setting
-    from simio.study.choices import read_study, table
+    from simio.study.choice_table import table
     from simio.study.joint import joint as choose
+    from simio.study.study_file import read_study
 
     if check not in ("prefix", "full"):
         raise UsageError(f"--check {check}", "use prefix or full")

@@ -26,7 +26,7 @@ from simio.study.candidates import AS_STORED, Candidates, Setting, candidates
 from simio.study.choices import ChoiceTable
 from simio.study.milp import Solution, solve
 from simio.study.mixed_profile import mixed_profile
-from simio.study.problem import Indices, Problem
+from simio.study.problem import STAGES, Indices, Problem
 from simio.units import MIB
 
 #: Of the stages: what a second of each counts beside a second of the token.
@@ -123,6 +123,7 @@ def _as_one_step(problem: Problem, staging_bytes: float) -> Problem:
         step=np.zeros_like(problem.step),
         fixed=problem.fixed.sum(axis=0, keepdims=True),
         staged=np.zeros_like(problem.staged),
+        row_s=problem.row_link_s,
         ram_bytes=problem.ram_bytes - staging_bytes,
     )
 
@@ -146,12 +147,12 @@ def least_token_s(
 
 
 def _weights(goal: Goal, scenario: Scenario, trials: Trials) -> Weights:
-    """Power of each busy stage ÷ the baseline's, where energy is minimised: of the link, of all workers, of threads."""
+    """Power of each busy stage ÷ the baseline's, where energy is minimised: link, all workers, threads (by traffic)."""
     drain = trials.drain(scenario) if goal.minimise == "energy" else None
     if drain is None:
-        return (0.0, 0.0, 0.0)
+        return (0.0,) * len(STAGES)
     n_workers = scenario.n_workers or default_workers(trials.device.cpu, scenario.n_threads or 1)
-    powers = (drain.storage_w, n_workers * drain.worker_w, drain.threads_w)
+    powers = (drain.storage_w, n_workers * drain.worker_w, drain.threads_w, 0.0)
     return tuple(float(watts / drain.baseline_w) for watts in powers)
 
 

@@ -142,11 +142,22 @@ def _replayed(resolved: Resolved, asked_tokens: int) -> list[str]:
     return notes
 
 
+def _planned_elsewhere(resolved: Resolved) -> list[str]:
+    """Where a joint plan was made for another device."""
+    made_for = resolved.profile.planned_for
+    if made_for in ("", resolved.device.id):
+        return []
+    return [
+        f"the joint plan was made for {made_for}: on {resolved.device.id} another choice may be faster, and its mean "
+        "decompression rate is another"
+    ]
+
+
 def _doubts(drawn: Drawn, resolved: Resolved, point: Point, asked_tokens: int) -> tuple[str, ...]:
     """What the lanes, and the RAM of the device, leave open."""
     usable = resolved.device.memory.usable
     notes = _idle_lanes(resolved, point)
-    notes += _replayed(resolved, asked_tokens)
+    notes += [*_replayed(resolved, asked_tokens), *_planned_elsewhere(resolved)]
     if resolved.scenario.entry_temperature_c is not None and resolved.device.thermal is None:
         notes.append(
             f"how {resolved.device.name} behaves when hot is not known: its temperature at the start is not used"

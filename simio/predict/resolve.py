@@ -238,6 +238,8 @@ def _is_profile(path: Path) -> bool:
 
 def _stored(profile: CodecProfile, path: Path, scenario: Scenario) -> CodecProfile:
     """A stored profile as it is, or its weights stored raw; nothing else is known of them."""
+    if profile.plan and scenario.codec is not None:
+        raise UsageError(f"codec is given, but {path} is a joint plan, which has one for each tensor", "leave it out")
     if scenario.codec == "raw":
         return uncompressed(profile)
     asked = {"codec": (scenario.codec, profile.codec), "chunks": (scenario.chunk_bytes, profile.chunk_bytes)}
