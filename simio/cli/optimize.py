@@ -113,7 +113,8 @@ def _choices(scenario: Any, study: str | None, quality: str | None, measure: str
         return None, float("inf")
     from simio.cli.joint import budget_of
     from simio.predict.resolve import load_model
-    from simio.study.choices import read_study, table
+    from simio.study.choice_table import table
+    from simio.study.study_file import read_study
 
     choices = table(load_model(scenario.model), read_study(Path(study)), measure)
     return choices, budget_of(quality, choices)

@@ -98,9 +98,9 @@ class CodecChoice:
             )
         resized = [name for name, n in self.n_weights.items() if here[name].n_weights != n]
         if resized:
-            n, found_n = self.n_weights[resized[0]], here[resized[0]].n_weights
+            n, here_n = self.n_weights[resized[0]], here[resized[0]].n_weights
             raise UsageError(
-                f"the joint plan is of another model: {_first(resized)} has {n} weights there, {found_n} in {model.name}",
+                f"the joint plan is of another model: {_first(resized)} has {n} weights there, {here_n} here",
                 "make the plan for this very model, or pack without --plan",
             )
         others = [name for name, tensor in here.items() if self.dtypes.get(name, tensor.dtype) != tensor.dtype]
