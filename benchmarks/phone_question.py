@@ -188,13 +188,14 @@ What is missed, and what was tried.
   start, which are inputs, too, do not tell slow repeats from fast ones.
 - *The worst rows* (each left out with its session): a mapped Gemma −77 %; gemma_sg_ov +56 % (equal settings made 624 ms
   in an earlier build, which read 611 MiB a token and not 366: here the guess read nothing); gemma_auto_ov −42 %,
-  gemma_kdef −40 % and qwen_k6 −28 % (pressure that comes and goes: two tokens of 18 s, page faults in bursts of some 50
-  tokens); sidecar a1 +30 %, b2 −22 % (equal settings, 171 to 284 ms; b is a contiguous layout that has no column; this
-  text hits 81 % where 76 % are drawn); serial runs with a cache of 2026-07-12 −10 to −18 %.
+  gemma_kdef −40 % and qwen_k6 −28 % (pressure that comes and goes: two first tokens of 18.6 s together, page
+  faults in bursts of some 50 tokens); sidecar a1 +30 %, b2 −22 % (equal settings, 171 to 284 ms; b is a contiguous
+  layout that has no column; this text hits 81 % where 76 % are drawn); serial runs with a cache of 2026-07-12 −5 to
+  −18 %.
 - *The build of the engine* is not an input. Compute is 102 to 120 ms a token for Qwen and 165 for Gemma on 2026-07-12,
   85 to 107 and 131 to 139 from the next session on, whatever the cache; serial runs have 0.148 ms for each MiB missed
   beside 0.12 of the cache's own clock. Only the layout of the token files tells the builds apart.
-- *Layer-LFU, kept.* Its page faults are all in the first 25 tokens, none later: the prompt overflows the layers' shares
+- *Layer-LFU, kept.* 93 and 99 % of its page faults are in the first 16 tokens: the prompt overflows the layers' shares
   (`simio/plan/expert_store.py`). Before, idle pages were swapped for ever: 421 ms predicted, 249 and 280 measured.
 - *Slices that arrive together, not kept.* Lanes share the link, so a first slice is there when as many as there are
   lanes are. Stalls then agree (57 ms for Qwen, measured 60 to 63), but sessions left out go from 12.2 to 12.5 %, models
