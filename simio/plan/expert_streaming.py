@@ -7,10 +7,8 @@ Per layer: the dense slabs; *care* of the cache for what is about to come; then 
 (all slices first, then all products), or projection by projection when they overlap: the gate projections are
 multiplied while the down projections are still being read. Reads follow that order.
 
-Memory pressure: when cache, dense weights and the rest exceed what is available, the kernel swaps out what has been
-idle longest. It is played as a second LRU, of what is left for the cache, over the same accesses: an expert the cache
-holds but this one has lost comes back page by page. So a cache past RAM pays for its hits, a cache that keeps idle
-experts (LFU) pays before one that does not, and dense weights are lost only when there is no room for them either.
+``expert_store`` knows what of the cache the kernel has swapped out. Dense weights are lost where there is no room for
+them even without a cache, or once, when a prompt has overflowed RAM.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from random import Random
 from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
+from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
@@ -40,10 +39,6 @@ GUESSED = 0.5
 #: What a guessed expert costs the cores, in units of one asked for: its pages are committed twice as often (0.25 ms a
 #: MiB against 0.12), and products beside it take longer still, 0.2 to 0.6 ms for each MiB guessed (same runs).
 GUESS_CARE = 3
-
-
-#: Policies that keep what is idle, which the kernel swaps out; pinned experts are locked, if there is room.
-_KEEPS_IDLE = ("lfu", "layer_lfu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,20 +76,6 @@ def divide(scenario: Scenario, layout: Layout, architecture: Architecture, total
             "use a smaller --cache-size" if scenario.cache_bytes else "use a smaller --ram",
         )
     return Shares(dense, cache, kv, buffers, room)
-
-
-@dataclass(slots=True)
-class Store:
-    """Where experts are: the weight cache, and what the kernel still has of it in RAM."""
-
-    cache: CachePolicy
-    in_ram: Lru | None  # None: all of the cache is
-
-    def use(self, key: tuple[int, int], n_bytes: int) -> tuple[bool, bool]:
-        """Touch an expert: whether the cache holds it, and whether that is (still) in RAM."""
-        resident = self.in_ram is None or self.in_ram.access(key, n_bytes)
-        hit = self.cache.access(key, n_bytes)
-        return hit, resident
 
 
 @dataclass(slots=True)
@@ -150,10 +131,18 @@ class Walker:
             layer_number += 1
         if kind == "decode":
             self._last = list(routing)
+            self.store.trim()
         return Pass(kind, tuple(steps))
 
+    def held(self, chosen: Routing) -> dict[Key, int]:
+        """The size of every expert of a batch. [bytes]"""
+        layers = [(i, block) for i, block in enumerate(self.layout.blocks) if isinstance(block, ExpertLayer)]
+        pairs = zip(layers, chosen, strict=True)
+        return {(index, expert): layer.raw_bytes for (index, layer), experts in pairs for expert in experts}
+
     def _dense(self, step: Step) -> Step:
-        lost = round(self.swapped_dense * sum(n for _, n in step.weight_bytes))
+        share = 1.0 if self.store.is_overfull else self.swapped_dense
+        lost = round(share * sum(n for _, n in step.weight_bytes))
         if not lost:
             return step
         care = Care(swap_bytes=lost)
@@ -283,7 +272,7 @@ def stream(
     """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
     shares = divide(scenario, layout, architecture, total_bytes)
     name = scenario.cache_policy or "lru"
-    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room or name in _KEEPS_IDLE else None
+    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room else None
     cache = policy(name, shares.cache)
     if isinstance(cache, Prepared):
         cache.prepare(references(scenario, layout, routing))
@@ -295,7 +284,11 @@ def stream(
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         is_last = first + batch == scenario.prompt_tokens
-        passes.add(walker.walk("prefill", first, batch, union(routing[first : first + batch]), is_last))
+        chosen = union(routing[first : first + batch])
+        passes.add(walker.walk("prefill", first, batch, chosen, is_last))
+        if is_last and name in SHARED_OUT:
+            store.overflow(walker.held(chosen), shares.room)
+    overflowed = (OVERFLOW,) if store.is_overfull else ()
     for position in range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1):
         passes.add(walker.walk("decode", position, 1, routing[position], True))
     budget = scenario.ram_bytes or 0
@@ -311,7 +304,7 @@ def stream(
         n_threads=scenario.n_threads or 1,
         request_bytes=request_bytes(scenario, layout),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
-        notes=(*_notes(scenario, layout, shares), *_wasted(walker, scenario.n_tokens - 1)),
+        notes=(*_notes(scenario, layout, shares), *overflowed, *_wasted(walker, scenario.n_tokens - 1)),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
 

@@ -20,7 +20,8 @@ from simio.cache.stack_distance import distances
 from simio.errors import InfeasibleError, SimioError
 from simio.plan import expert_streaming
 from simio.plan.build import routing_of
-from simio.plan.expert_streaming import Need, Shares, Store, Walker, divide, references
+from simio.plan.expert_store import Store
+from simio.plan.expert_streaming import Need, Shares, Walker, divide, references
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.passes import Passes
 from simio.plan.routing import union

@@ -69,6 +69,28 @@ def test_a_cache_past_the_ram_pays_for_hits_with_pages_from_swap():
     assert tighter <= roomy + 3 * MB / 4096 * 1e-6 * 1.01
 
 
+def test_a_prompt_that_overflows_layer_shares_past_the_ram_is_paid_back_once():
+    def latencies(ram_bytes: int) -> list[float]:
+        prompted = {"cache_policy": "layer_lfu", "cache_bytes": 3 * MB, "prompt_tokens": 60, "n_tokens": 8}
+        point = run(MIXTURE, caring(), ram_bytes=ram_bytes, dense_weights="anon", expert_overlap=False, **prompted)
+        return list(point.token_latencies_s)
+
+    tight, roomy = latencies(8 * MB), latencies(100 * MB)
+    # none of the prompt's 9 experts is trimmed yet: all three asked for are hit, and come from swap as dense weights do
+    assert tight[0] == pytest.approx(3 * (DENSE + EXPERT) + 6 * MB / 4096 * 1e-6, rel=1e-3)
+    assert tight[1:] == pytest.approx(roomy[1:])
+
+
+def test_a_prompt_overflows_only_shares_of_layers():
+    def notes(policy: str) -> str:
+        tight = {"cache_bytes": 3 * MB, "prompt_tokens": 60, "ram_bytes": 8 * MB, "dense_weights": "anon"}
+        return " ".join(run(MIXTURE, caring(), cache_policy=policy, **tight).plan.notes)
+
+    assert "overflow" in notes("layer_lfu")
+    assert "overflow" in notes("layer_lru")
+    assert "overflow" not in notes("lfu")
+
+
 def test_dense_weights_without_room_come_back_for_every_token():
     point = run(MIXTURE, caring(), dense_weights="mmap", cache_policy="none", ram_bytes=2 * MB, expert_overlap=False)
     kv_and_buffers = point.plan.ram.kv_cache + point.plan.ram.buffers
