@@ -29,7 +29,7 @@ def compiled() -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise MissingPackageError("a sweep needs numba", "pip install 'simio[fast]'") from error
     loops = (recurrence.max_plus, recurrence.settle, shares.share_out, shares.pin, share_rows, pin_rows,
-             summarise, run_pinned, run_whole, count_missing, run_mixture)  # fmt: skip
+             summarise, keep_ends, run_pinned, run_whole, count_missing, run_mixture)  # fmt: skip
     return {loop.__name__: njit(loop) for loop in loops}
 
 
@@ -82,16 +82,22 @@ def summarise(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers,
     out[8] = ends[n - 1]
 
 
+def keep_ends(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers, out):  # type: ignore[no-untyped-def]
+    """In place of ``summarise``: the ends themselves."""
+    out[:] = ends
+
+
 def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
     max_plus, settle, summarise, order, n_setup, pass_step, step_slab, step_rows, step_compute, slab_request,
     request_class, class_chunks, class_staging, class_bytes, pinned, staging, prefetch, n_slots, n_workers,
-    link, inflate, compute, latency, n_workspace, out,
+    link, inflate, compute, latency, n_workspace, loads, out,
 ):  # fmt: skip
     """Runs of one dense model streamed, each with its own pins, staging, prefetch and times.
 
     Slab b is cut into requests ``slab_request[b] : slab_request[b + 1]``; step s multiplies slab ``step_slab[s]`` and
-    reads, besides, the embedding rows of class ``step_rows[s]`` (-1: none). Where anything is pinned, a pass in front
-    loads it. Tables have a row for each scenario: ``link[j, c]`` is the link time of fetches of class c.
+    reads, besides, the embedding rows of class ``step_rows[s]`` (-1: none). Where anything is pinned and the run
+    ``loads`` it, a pass in front does. Tables have a row for each scenario: ``link[j, c]`` is the link time of fetches
+    of class c.
     """
     n_steps, n_passes, n_slabs, n_requests = (
         len(step_slab),
@@ -175,7 +181,7 @@ def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
                     sums[p, 4] += class_bytes[c]
         sums[n_passes, 0], sums[n_passes, 1], sums[n_passes, 2] = load_link, m - (most - n_requests), load_inflate
         bounds[n_passes + 1] = n_load_steps
-        n_load = int(n_load_steps > n_steps)
+        n_load = int(loads and n_load_steps > n_steps)
         run = whole[1 - n_load :]
         end = ends[1 - n_load :]
         history = np.zeros(n_workspace * (3 + n_slots + n_workers + prefetch[j] + 1 + 2))
