@@ -1,7 +1,8 @@
 """simio: predict LLM token latency on devices whose RAM is smaller than the weights.
 
-The verbs of the command line as functions: ``simio.predict``, ``simio.compare``, ``simio.sensitivity``,
-``simio.break_even``, ``simio.sweep``; docs/python.md shows them. Nothing is imported before it is used.
+The verbs of the command line as functions: ``simio.predict``, ``simio.optimize``, ``simio.compare``,
+``simio.sensitivity``, ``simio.break_even``, ``simio.sweep``; docs/python.md shows them.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from simio.optimize import optimize
     from simio.predict import predict
     from simio.records.scenario import Scenario
     from simio.sweep import sweep
@@ -17,10 +19,11 @@ if TYPE_CHECKING:
     from simio.whatif.sensitivity import sensitivity
 
 __version__ = "0.1.0"
-__all__ = ["Scenario", "__version__", "break_even", "compare", "predict", "sensitivity", "sweep"]
+__all__ = ["Scenario", "__version__", "break_even", "compare", "optimize", "predict", "sensitivity", "sweep"]
 
 _HOME = {
     "predict": "simio.predict",
+    "optimize": "simio.optimize",
     "compare": "simio.whatif.comparison",
     "sensitivity": "simio.whatif.sensitivity",
     "break_even": "simio.whatif.break_even",

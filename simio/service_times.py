@@ -1,4 +1,4 @@
-"""Every equation that turns bytes and flop into seconds; seconds are born here and nowhere else.
+"""Every equation that turns bytes and flop into seconds, and those into joules: born here and nowhere else.
 
 The rates may be floats, or arrays with one entry per Monte Carlo draw: the equations are the same. So may the numbers
 of a device: ``simio sensitivity`` draws each of them by itself.
@@ -11,12 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import reduce
 from math import exp, inf, log, log2
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from simio.errors import DeviceFileError
 from simio.records.codec_profile import plain_codec
-from simio.records.device import Cpu, Device, Quantity, ReadPoint, Storage, Thermal
+from simio.records.device import Cpu, Device, Power, Quantity, ReadPoint, Storage, Thermal
 from simio.records.plan import Fetch, Plan, Step
+
+_OfCore = TypeVar("_OfCore")
 
 #: What the kernel swaps at a time.
 PAGE_BYTES = 4096
@@ -245,8 +247,8 @@ def rates_of(
 ) -> Rates:
     """The rates ``plan`` meets on ``device``. ``relative_rate``: decompressing these weights ÷ the reference."""
     faulting = plan.runtime == "mmap"
-    busy = plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
-    share = min(1.0, n_cores(device.cpu) / busy)
+    busy = _busy_cores(plan)
+    share = _core_share(device.cpu, plan)
     company = parallel_efficiency(device.cpu, busy, factors.parallel) if plan.decompresses else 1.0
     speed = compute_speed(device.cpu, plan.n_threads, factors) * share * company
     default_speed = compute_speed(device.cpu, device.cpu.default_threads, factors)
@@ -275,6 +277,71 @@ def rates_of(
     )
 
 
+def _busy_cores(plan: Plan) -> int:
+    """Threads and workers that want a core at once."""
+    return plan.n_threads + plan.n_workers if plan.decompresses else max(plan.n_threads, plan.n_workers)
+
+
+def _core_share(cpu: Cpu, plan: Plan) -> float:
+    """What each of them gets of a core."""
+    return min(1.0, n_cores(cpu) / _busy_cores(plan))
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """What a plan draws on one device beyond nothing: powers, and the energy of a byte of memory traffic."""
+
+    baseline_w: Seconds  # all the time
+    threads_w: Seconds  # while the compute threads compute, all of them
+    worker_w: Seconds  # while one worker decompresses
+    storage_w: Seconds  # while the storage link is held
+    dram_j_per_byte: Seconds
+
+
+def drain_of(power: Power, cpu: Cpu, plan: Plan) -> Drain:
+    """The powers that ``plan`` meets: ``P_threads = c·Σ P_core`` of the fastest n cores, ``P_worker = c·mean P_core``
+    of the workers' cores (E3).
+
+    c is what each thread gets of its core: 1, or cores ÷ (threads + workers) where they are more than the cores.
+    """
+    watts: list[Seconds] = [power.core[c.name].value for c in cpu.clusters for _ in range(c.n_cores)]
+    workers = _workers_cores(watts, plan.n_threads, plan.n_workers)
+    share = _core_share(cpu, plan)
+    return Drain(
+        baseline_w=power.baseline.value,
+        threads_w=share * sum(watts[: plan.n_threads]),
+        worker_w=share * sum(workers) / len(workers),
+        storage_w=power.storage_read.value,
+        dram_j_per_byte=power.dram.value,
+    )
+
+
+def energy_j(
+    drain: Drain, run_s: Seconds, computing_s: Seconds, inflating_s: Seconds, reading_s: Seconds, dram_bytes: Seconds
+) -> Seconds:
+    """Energy of a run, or of some of its passes. [J]
+
+    ``E = P_base·T + P_threads·t_compute + P_worker·t_inflate + P_storage·t_read + e·n_dram`` (E1): every part draws
+    its power for as long as it is busy, and the rest of the device draws the baseline all the time. ``computing_s``:
+    time in which the compute threads compute, all at once; ``inflating_s``: of all workers together; ``reading_s``: the
+    storage link is held. simio's own choice: cores that wait are idle (llama.cpp's spin), and no clock is lowered.
+
+    >>> energy_j(Drain(1.0, 4.0, 2.0, 0.5, 1e-10), 10.0, 5.0, 1.0, 4.0, 1e10)
+    35.0
+    """
+    cores = drain.threads_w * computing_s + drain.worker_w * inflating_s
+    return drain.baseline_w * run_s + cores + drain.storage_w * reading_s + drain.dram_j_per_byte * dram_bytes
+
+
+def dram_traffic_bytes(walked_bytes: Seconds, link_bytes: Seconds, inflated_bytes: Seconds, ratio: Seconds) -> Seconds:
+    """Traffic of memory: ``n_walked + n_link + n_out·(1 + 1/r)`` (E2). [bytes]
+
+    Weights and KV cache are walked once; what storage delivers is written once; a decompressor reads 1/r and writes 1
+    of every byte it puts out. Caches keep none of it: weights do not fit in them.
+    """
+    return walked_bytes + link_bytes + inflated_bytes * (1.0 + 1.0 / ratio)
+
+
 def _value(quantity: Quantity | None, otherwise: float) -> float:
     return otherwise if quantity is None else quantity.value
 
@@ -297,9 +364,13 @@ def worker_rate(device: Device, codec: str, n_threads: int, n_workers: int) -> f
         raise DeviceFileError(
             f"{device.id}: cpu.decompress.{base} is missing", f"add the rate of {base} on one core to the device file"
         )
-    speeds = _core_speeds(device.cpu)
-    spare_first = (speeds[n_threads:] + speeds[:n_threads])[:n_workers]
-    return device.cpu.decompress[base].value * sum(spare_first) / len(spare_first)
+    speeds = _workers_cores(_core_speeds(device.cpu), n_threads, n_workers)
+    return device.cpu.decompress[base].value * sum(speeds) / len(speeds)
+
+
+def _workers_cores(cores: list[_OfCore], n_threads: int, n_workers: int) -> list[_OfCore]:
+    """Of something that every core has, fastest first, what the workers' cores have: those compute leaves first."""
+    return (cores[n_threads:] + cores[:n_threads])[:n_workers]
 
 
 def default_workers(cpu: Cpu, n_threads: int) -> int:

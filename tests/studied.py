@@ -11,7 +11,9 @@ from simio.records.device import Device
 from simio.records.model import Architecture, KvLayer, Model, Tensor
 from simio.records.scenario import Scenario
 from simio.study.candidates import Setting
-from simio.study.choices import ChoiceTable, records_of, table
+from simio.study.choice_table import table
+from simio.study.choices import ChoiceTable
+from simio.study.study_file import StudyFile, records_of
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,12 @@ def study(
 
 def choices(of: Model, measure: str = "weight_error", **options: Any) -> ChoiceTable:
     """The choices that :func:`study` offers."""
-    return table(of, records_of(study(of, kl=measure == "kl", **options)), measure)
+    return table(of, read(study(of, kl=measure == "kl", **options)), measure)
+
+
+def read(document: dict[str, Any]) -> StudyFile:
+    """The study as if it had been read from a file."""
+    return StudyFile(tuple(records_of(document)), document.get("model"), document.get("digest"))
 
 
 def setting(ram: int, cost: float, on: Device | None = None, grain: str = "tensor", **options: Any) -> Setting:

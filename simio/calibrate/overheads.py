@@ -101,7 +101,7 @@ class Layers:
         layout = lay_out(profile)
         arranged = arrange(scenario, layout, profile.model.architecture)
         work = schedule(container, layout, arranged.residency, READ_BYTES)
-        held = Held(arranged.residency.cache, "raw", fetcher)
+        held = Held(arranged.residency, fetcher)
         budget = Budget(1, arranged.ram.staging)
         self._streamed = self._stack.enter_context(
             StreamedWeights(container, work, (True,) * _MOST_TOKENS, fetcher, held, Ledger(), budget)

@@ -14,7 +14,7 @@ from typing import Any
 from simio import registry
 from simio.catalog.reader import Problem, Reader
 from simio.errors import DeviceFileError
-from simio.records.device import Cluster, Cpu, Device, Memory, Quantity, ReadPoint, Storage, Thermal
+from simio.records.device import Cluster, Cpu, Device, Memory, Power, Quantity, ReadPoint, Storage, Thermal
 from simio.records.weight_types import GEMV_CLASSES
 
 SCHEMA = 1
@@ -48,19 +48,21 @@ def parse(top: dict[str, Any], stem: str) -> tuple[Device, list[Problem]]:
     reader = Reader()
     reader.read_sources(reader.table(top, "", "sources"))
     needed = ("schema", "id", "name", "soc", "storage", "cpu", "memory", "sources")
-    reader.keys(top, "", needed, ("aliases", "thermal", "fit"))
+    reader.keys(top, "", needed, ("aliases", "thermal", "power", "fit"))
     if top.get("schema", SCHEMA) != SCHEMA:
         reader.problem("schema", f"is {top['schema']!r}, this version reads {SCHEMA}")
+    cpu = _cpu(reader, reader.table(top, "", "cpu"))
     device = Device(
         id=_id(reader, top, stem),
         name=reader.text(top, "", "name"),
         soc=reader.text(top, "", "soc"),
         storage=_storage(reader, reader.table(top, "", "storage")),
-        cpu=_cpu(reader, reader.table(top, "", "cpu")),
+        cpu=cpu,
         memory=_memory(reader, reader.table(top, "", "memory")),
         sources=tuple(reader.sources.values()),
         aliases=_aliases(reader, top),
         thermal=_thermal(reader, reader.table(top, "", "thermal")) if "thermal" in top else None,
+        power=_power(reader, reader.table(top, "", "power"), cpu) if "power" in top else None,
         residual=_residual(reader, top),
     )
     reader.unused_sources()
@@ -232,3 +234,15 @@ def _thermal(reader: Reader, table: dict[str, Any]) -> Thermal:
     if not reader.problems and found.hot.value <= found.cool.value:
         reader.problem("thermal.hot", "is not above thermal.cool")
     return found
+
+
+def _power(reader: Reader, table: dict[str, Any], cpu: Cpu) -> Power:
+    reader.keys(table, "power", ("baseline", "core", "dram", "storage_read"))
+    core = reader.table(table, "power", "core")
+    reader.keys(core, "power.core", [cluster.name for cluster in cpu.clusters])
+    return Power(
+        baseline=reader.quantity(table, "power", "baseline", "w"),
+        core=_rates(reader, core, "power.core", "w"),
+        dram=reader.quantity(table, "power", "dram", "j_per_byte"),
+        storage_read=reader.quantity(table, "power", "storage_read", "w"),
+    )

@@ -17,6 +17,7 @@ from simio.cli import (
     generate,
     inspect,
     models,
+    optimize,
     pack,
     predict,
     profile,
@@ -40,6 +41,7 @@ app = typer.Typer(
 )
 app.command("predict")(predict.predict)
 app.command("sweep")(sweep.sweep)
+app.command("optimize")(optimize.optimize)
 app.command("compare")(compare.compare)
 app.command("breakeven")(breakeven.breakeven)
 app.command("sensitivity")(sensitivity.sensitivity)

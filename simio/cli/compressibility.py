@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress
+from simio.cli.output import check_folder, check_output, print_json, progress, warn
 from simio.errors import UsageError, WriteError
 from simio.units import format_bytes, parse_bytes
 
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 DEVICES = ("redmi-note-9-pro", "pixel5", "pixel8", "galaxy-s23", "xiaomi14", "oneplus12")
 #: Outputs of a directory.
 FILES = ("compressibility.parquet", "compressibility.html", "compressibility.json")
+#: Layouts named in a line about several.
+_SHOWN = 6
 _NEEDS = {".parquet": "pyarrow", ".html": "plotly", ".json": ""}
 
 
@@ -84,7 +86,7 @@ def compressibility(
             chunk_bytes=chunk_bytes,
             n_workers=workers,
             progress=reporter,
-            journal=None if no_cache else StudyJournal.default(),
+            journal=None if no_cache else StudyJournal.default(_without_cache),
             calibration=calibrate(opened, texts[0]) if texts else None,
             qualities=qualities,
         )
@@ -95,6 +97,10 @@ def compressibility(
         _print(found)
         for path in outputs:
             print(f"written to {path}")
+
+
+def _without_cache(error: WriteError) -> None:
+    warn(error, "the study goes on and remembers nothing; --no-cache does without this note")
 
 
 def _texts(model: Model, text: Path | None, n_tokens: int) -> tuple[Any, Any]:
@@ -109,6 +115,8 @@ def _texts(model: Model, text: Path | None, n_tokens: int) -> tuple[Any, Any]:
             return first, generated(model, n_tokens, seed=1)
     try:
         written = text.read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"--text {text}: cannot be read: {error.strerror}", "give a UTF-8 file") from None
     except UnicodeDecodeError as error:
         raise UsageError(f"{text} is not text: {error.reason} at byte {error.start}", "give a UTF-8 file") from None
     return halves(of_text(model, written))
@@ -134,10 +142,11 @@ def _outputs(output: Path | None) -> list[Path]:
             f"'{output}' is neither a directory nor a .parquet, .html or .json file", "name a directory for all three"
         )
     else:
+        check_folder(output.resolve().parent, str(output))
+        if output.is_file():
+            raise UsageError(f"{output} is a file", "name a directory, or a .parquet, .html or .json file")
         try:
             output.mkdir(exist_ok=True)
-        except FileNotFoundError:
-            raise UsageError(f"{output.parent}: no such directory", f"create it: mkdir -p {output.parent}") from None
         except OSError as error:
             raise WriteError(f"{output}: cannot be made: {error.strerror}", "choose another place") from error
         paths = [output / name for name in FILES]
@@ -174,10 +183,8 @@ def _print(found: Compressibility) -> None:
     if found.rows:
         console.print(_ratios(found))
         console.print(_worth(found))
-    for row in {row.quant: row for row in found.rows}.values():
-        _print_kept(row)
-    for skipped in found.skipped:
-        print(f"{skipped.quant} is left out: {skipped.reason}")
+    for line in _left_out(found):
+        print(line)
 
 
 def _by_layout(found: Compressibility) -> dict[str, list[CompressibilityRow]]:
@@ -195,7 +202,15 @@ def _ratios(found: Compressibility) -> Any:
     codecs = list(dict.fromkeys(row.codec for row in found.rows if row.codec != "raw"))
     table = Table(box=box.SIMPLE)
     judged = any(row.kl is not None for row in found.rows)
-    for name in ("layout", "bits/weight", "entropy", *(("KL",) if judged else ()), "bound", "stored bits", *codecs):
+    for name in (
+        "layout",
+        "bits/weight",
+        "entropy",
+        *(("KL",) if judged else ()),
+        "bound",
+        "stored bits/weight",
+        *codecs,
+    ):
         table.add_column(name, justify="left" if name == "layout" else "right", overflow="fold")
     for quant, rows in _by_layout(found).items():
         bound = min((r.sizes.bound_bytes for r in rows), default=0.0)
@@ -239,11 +254,32 @@ def _worth(found: Compressibility) -> Any:
     return table
 
 
-def _print_kept(row: CompressibilityRow) -> None:
+def _left_out(found: Compressibility) -> list[str]:
+    """What layouts keep as it is, and which are left out: a line a reason, with the layouts it holds for."""
+    groups: dict[str, list[str]] = {}
+    for row in {row.quant: row for row in found.rows}.values():
+        if kept := _kept(row):
+            groups.setdefault(f"keeps {kept}", []).append(row.quant)
+    for skipped in found.skipped:
+        reason = skipped.reason.replace(f"{skipped.quant} needs", "it needs")
+        groups.setdefault(f"is left out: {reason}", []).append(skipped.quant)
+    return [f"{_named(quants)} {what}" for what, quants in groups.items()]
+
+
+def _named(quants: list[str]) -> str:
+    if len(quants) == 1:
+        return quants[0]
+    shown = ", ".join(quants[:_SHOWN])
+    return f"each of {shown}" + (f" and {len(quants) - _SHOWN} more layouts" if len(quants) > _SHOWN else "")
+
+
+def _kept(row: CompressibilityRow) -> str:
+    """The matrices that ``row``'s layout keeps, by reason; nothing where it takes all."""
     refused = [kept for kept in row.kept if not kept.reason.startswith("no matrix")]
-    if refused:
-        total = sum(kept.n_weights for kept in row.kept) + row.sizes.n_weights
-        share = sum(kept.n_weights for kept in refused) / max(1, total)
-        many = f"{len(refused)} matrices as they are" if len(refused) > 1 else "a matrix as it is"
-        print(f"{row.quant} keeps {many} ({share:.1%} of all weights), "
-              f"the first {refused[0].tensor}: {refused[0].reason}")  # fmt: skip
+    if not refused:
+        return ""
+    total = sum(kept.n_weights for kept in row.kept) + row.sizes.n_weights
+    share = sum(kept.n_weights for kept in refused) / max(1, total)
+    many = f"{len(refused)} matrices as they are" if len(refused) > 1 else "a matrix as it is"
+    reason = refused[0].reason.replace(f"{row.quant} needs", "it needs")
+    return f"{many} ({share:.1%} of all weights), the first {refused[0].tensor}: {reason}"

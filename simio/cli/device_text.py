@@ -35,5 +35,7 @@ def number_text(value: float, unit: str) -> str:
         "flop_per_s": lambda: f"{value / 1e9:.3g} Gflop/s",
         "hz": lambda: f"{value / 1e9:.3g} GHz",
         "degc": lambda: f"{value:.3g} °C",
+        "w": lambda: f"{value:.3g} W",
+        "j_per_byte": lambda: f"{value * 1e12 / 8:.3g} pJ/bit",
     }
     return shown[unit]() if unit in shown else f"{value:.3g}"

@@ -61,8 +61,9 @@ def joint(
     from simio.predict.resolve import load_model
     from simio.records.scenario import Scenario
     from simio.study.candidates import Setting
-    from simio.study.choices import read_study, table
+    from simio.study.choice_table import table
     from simio.study.joint import joint as choose
+    from simio.study.study_file import read_study
 
     if check not in ("prefix", "full"):
         raise UsageError(f"--check {check}", "use prefix or full")
@@ -77,7 +78,7 @@ def joint(
     choices = table(load_model(model), read_study(study), measure)
     with naming_options(), progress("solving", in_bytes=False, after_s=1.0) as reporter:
         scenario = Scenario.from_json({"device": device, "model": model} | options, "options")
-        setting = Setting(catalog.load(device), scenario, _budget(quality, choices), per, keep)
+        setting = Setting(catalog.load(device), scenario, budget_of(quality, choices), per, keep)
         plan = choose(choices, setting, time_limit_s=time_limit, gap=gap, full_check=check == "full", progress=reporter)
     if output:
         from simio.profiling.profile_file import save
@@ -91,7 +92,7 @@ def joint(
             print(f"\nplan: {output}   (simio predict --device {device} --model {output})")
 
 
-def _budget(text: str | None, choices: ChoiceTable) -> float:
+def budget_of(text: str | None, choices: ChoiceTable) -> float:
     """A number, or what a quantizer costs when it is used everywhere."""
     if text is None:
         raise UsageError("no --quality", "give a number, or a quantizer of the study to be as good as: int8:channel")

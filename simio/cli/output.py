@@ -12,7 +12,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from simio.errors import MissingPackageError, UsageError, WriteError
+from simio.errors import MissingPackageError, SimioError, UsageError, WriteError
 
 
 def print_json(table: Any) -> None:
@@ -27,12 +27,25 @@ def check_output(path: str | None, needs: str = "") -> None:
     if not path or Path(path).is_dir():
         raise UsageError(f"'{path}' is not a file to write", "name a file")
     folder = Path(path).resolve().parent
-    if not folder.is_dir():
-        raise UsageError(f"{path}: no such directory", f"create it: mkdir -p {Path(path).parent}")
+    check_folder(folder, path)
     if not os.access(folder, os.W_OK):
         raise WriteError(f"{path}: no permission to write in {folder}", "choose another place")
     if needs and find_spec(needs) is None:
         raise MissingPackageError(f"{path} needs the package '{needs}', which is not installed", f"pip install {needs}")
+
+
+def check_folder(folder: Path, path: str) -> None:
+    """Refuse the output ``path`` where its ``folder`` is none: missing, or a file."""
+    blocked = next((place for place in (folder, *folder.parents) if place.exists()), folder)
+    if blocked.exists() and not blocked.is_dir():
+        raise UsageError(f"{path}: {blocked} is a file, no directory", "name a place in a directory")
+    if not folder.is_dir():
+        raise UsageError(f"{path}: no such directory", f"create it: mkdir -p {Path(path).parent}")
+
+
+def warn(error: SimioError, hint: str) -> None:
+    """Say on stderr what went wrong without stopping."""
+    print(f"simio: {error.message}\n  → {hint}", file=sys.stderr)
 
 
 def share(text: str, option: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Annotated
 
@@ -26,7 +27,8 @@ def pack(
     plan: Annotated[
         Path | None,
         typer.Option(
-            help='JSON: {"default": "zstd:1", "tensors": {"name or pattern": "codec"}}, or a plan of study joint.'
+            help='JSON: {"default": "zstd:1", "tensors": {"name or pattern": "codec"}}, or a plan of study joint: '
+            "its codecs and places."
         ),
     ] = None,
     chunk_size: Annotated[str, typer.Option(help="Unit compressed and read alone.")] = "1MiB",
@@ -41,6 +43,7 @@ def pack(
     """
     from simio.container.codec_choice import DEFAULT, CodecChoice
     from simio.container.packing import pack as run
+    from simio.container.residency import described
 
     if codec is not None and plan is not None:
         raise UsageError("both --codec and --plan are given", 'give one; a plan has its own "default"')
@@ -48,6 +51,7 @@ def pack(
     chunk_bytes = parse_bytes(chunk_size, "--chunk-size")
     with progress("packing") as reporter:
         packed = run(model, output, choice, chunk_bytes=chunk_bytes, n_workers=workers, progress=reporter)
+    places = Counter(place for place in packed.index.residency if place)
     table = {
         "model": packed.index.model.name,
         "output": str(packed.path),
@@ -61,6 +65,7 @@ def pack(
         "n_chunks": packed.n_chunks,
         "n_raw_chunks": packed.n_raw_chunks,
         "n_resumed_chunks": packed.n_resumed,
+        "residency": places,
     }
     if as_json:
         print_json(table)
@@ -68,6 +73,8 @@ def pack(
     print(f"{table['model']}: {format_bytes(packed.source_bytes)} → {format_bytes(packed.file_bytes)} in {packed.path}")
     print(f"  {packed.n_chunks} chunks, {packed.n_raw_chunks} of them stored raw; "
           f"{table['ratio']:.4f}× without padding")  # fmt: skip
+    if packed.index.residency:
+        print(f"  the plan is kept: {described(places)}")
     if packed.n_resumed:
         print(f"  {packed.n_resumed} chunks were kept from the interrupted run")
 

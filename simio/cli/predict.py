@@ -149,6 +149,17 @@ def save(scenario: Scenario, path: Path) -> None:
     write_whole(path, tomli_w.dumps(table))
 
 
+def _energy(p: Prediction) -> list[str]:
+    """The line of energy, where the device file knows powers."""
+    if p.energy_j_per_token is None or p.energy_interval is None:
+        return []
+    low, high = p.energy_interval.low, p.energy_interval.high
+    return [
+        f"  energy         {p.energy_j_per_token:.3g} J per token   ({100 * p.energy_interval.level:.0f} % interval "
+        f"of the powers {low:.3g} – {high:.3g})"
+    ]
+
+
 def describe(p: Prediction) -> str:
     """The prediction as text."""
     interval, latency, resolved = p.interval, p.token_latency_s, p.resolved
@@ -165,6 +176,7 @@ def describe(p: Prediction) -> str:
         f"{cached}",
         f"  RAM            {format_bytes(p.peak_ram_bytes)} of {format_bytes(p.ram.budget)} "
         f"(weights {format_bytes(p.ram.weights)}, KV {format_bytes(p.ram.kv_cache)})",
+        *_energy(p),
         f"  limited by     {p.bottleneck.limit} "
         f"({', '.join(f'{k} {100 * v:.0f} %' for k, v in p.bottleneck.share.items() if v > 0.005)}); "
         f"next {p.bottleneck.next}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -51,6 +52,7 @@ def run(
     Example: simio run model.simio --ram 2GB --read-limit 400MB/s --prompt "Once upon a time"
     """
     from simio.container.reading import Container
+    from simio.container.residency import described
     from simio.importers.simio_run import to_text
     from simio.records.scenario import Scenario
     from simio.runtime.supervising import run_apart
@@ -68,6 +70,7 @@ def run(
     with Container.open(container) as opened:
         tokenizer = tokenizer_of(opened.model, opened)
         ids = tokenizer.encode(prompt) or [min(_BEGIN, opened.model.architecture.vocab_size - 1)]
+        places = described(Counter(place for place in opened.index.residency if place))
     options = fields_of(plain, sizes, read_limit, pin)
     with naming_options(), progress("generating", in_bytes=False) as reporter:
         scenario = _limited(Scenario("host", str(container), prompt_tokens=len(ids), **options), device_limits)
@@ -88,6 +91,8 @@ def run(
         )  # fmt: skip
         return
     print(describe(report, prompt + text))
+    if places:
+        print(f"  plan           {places}")
     if check:
         print(f"  tokens         equal to those of the same model in RAM ({len(report.tokens)})")
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from simio.container.chunk_table import ENTRY_BYTES, table
 from simio.container.header import ALIGNMENT, HEADER_BYTES, Header, aligned, damaged
 from simio.container.layout import Piece, gaps
+from simio.container.residency import Residency, check_residency
 from simio.errors import SimioError
 from simio.profiling.model_columns import model_from_json, model_to_json
 from simio.records.model import Model
@@ -38,6 +39,7 @@ class Index:
     libraries: dict[str, str]  # codec name → what compressed
     pieces: tuple[Piece, ...]
     table: NDArray[Any]
+    residency: Residency = ()  # where a plan has every tensor of the model lie; empty: no plan
 
     def facts(self) -> bytes:
         """Everything but the chunk table, as JSON."""
@@ -50,6 +52,7 @@ class Index:
                 "libraries": self.libraries,
                 "pieces": {name: [getattr(piece, name) for piece in self.pieces] for name in _PIECE_FIELDS},
                 "model": model_to_json(self.model),
+                **({"residency": self.residency} if self.residency else {}),
             },
             separators=(",", ":"),
             allow_nan=False,
@@ -70,6 +73,7 @@ def read_index(data: bytes, header: Header, path: Path) -> Index:
         index = _from_json(json.loads(facts), chunks)
         _check_chunks(index, header.index_offset)
         _check_pieces(index)
+        check_residency(index.model, index.residency)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, SimioError) as error:
         raise damaged(path, f"its index contradicts itself ({error!r})") from error
     return index
@@ -86,6 +90,7 @@ def _from_json(facts: dict[str, Any], chunks: NDArray[Any]) -> Index:
         libraries=facts["libraries"],
         pieces=tuple(Piece(*row) for row in zip(*(columns[name] for name in _PIECE_FIELDS), strict=True)),
         table=chunks,
+        residency=tuple(facts.get("residency", ())),
     )
 
 

@@ -21,6 +21,7 @@ from simio.container.index import Index, without_folders
 from simio.container.journal import PackJournal
 from simio.container.layout import Layout, lay_out
 from simio.container.model_format import FORMAT
+from simio.container.residency import Residency
 from simio.container.sources import SourceFile, source_files
 from simio.errors import UsageError
 from simio.formats.opening import open_model
@@ -64,6 +65,7 @@ class _Job:
     chunk_bytes: int
     codecs: tuple[tuple[str, str], ...]
     numbers: tuple[int, ...]
+    residency: Residency
 
     @property
     def source_bytes(self) -> int:
@@ -74,7 +76,7 @@ class _Job:
         return {name: parse(name).library_version for name, _ in self.codecs}
 
     def identity(self) -> bytes:
-        """Equal for jobs whose containers are equal as long as the sources' bytes are."""
+        """Equal for jobs whose chunks are equal as long as the sources' bytes are."""
         files = [(file.path.name, file.n_bytes) for file in self.files]
         pieces, libraries = self.layout.pieces, self.libraries
         facts = (VERSION, self.model.digest, files, self.chunk_bytes, self.codecs, self.numbers, pieces, libraries)
@@ -121,6 +123,7 @@ def _job(source: Path, choice: CodecChoice, chunk_bytes: int) -> _Job:
         raise UsageError(f"{source} is packed already", "simio unpack gives back the model file it was packed from")
     files = source_files(source, model)
     layout = lay_out(model, files, chunk_bytes)
+    residency = choice.residency_of(model)
     choice.check(model)
     chosen = choice.for_tensors(tensor.name for tensor in model.tensors)
     known = {("raw", "U8"): 0}
@@ -130,7 +133,7 @@ def _job(source: Path, choice: CodecChoice, chunk_bytes: int) -> _Job:
         dtype = layout.chunks[piece.first_chunk].stream.dtype
         key = ("raw", "U8") if codec.name == "raw" else (codec.name, dtype)
         numbers.append(known.setdefault(key, len(known)))
-    return _Job(model, files, layout, chunk_bytes, tuple(known), tuple(numbers))
+    return _Job(model, files, layout, chunk_bytes, tuple(known), tuple(numbers), residency)
 
 
 def _check_output(output: Path, files: Sequence[SourceFile]) -> None:
@@ -239,6 +242,7 @@ class _Packing:
             libraries=job.libraries,
             pieces=job.layout.pieces,
             table=table(b"".join(chunk.to_bytes() for chunk in self.chunks), n_chunks),
+            residency=job.residency,
         )
         data, facts_bytes = index.to_bytes()
         file_bytes = self.end + len(data)

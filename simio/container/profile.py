@@ -18,6 +18,7 @@ from simio.codecs import parse
 from simio.codecs.base import Buffer
 from simio.container.model_format import FORMAT
 from simio.container.reading import Container
+from simio.container.residency import tensor_plan
 from simio.errors import ProfileError, WriteError
 from simio.profiling import profile_file
 from simio.profiling.host import cpu_name, host_facts
@@ -60,6 +61,7 @@ def sizes_of_container(container: Container) -> CodecProfile:
         tensors=tuple(_sizes(container, tensor.name) for tensor in container.model.tensors),
         decompress=None,
         host=host_facts(parse(codec).library_version),
+        plan=tensor_plan(container),
     )
 
 
@@ -70,18 +72,23 @@ def _measure(container: Container) -> CodecProfile:
 
 
 def _main_codec(container: Container) -> str:
-    """The codec of most bytes; ``raw`` only where no tensor is compressed."""
+    """The codec of most bytes that tokens decompress; ``raw`` only where no tensor is compressed."""
     raw_bytes: Counter[str] = Counter()
-    for chunk in map(container.chunk, _compressed(container)):
+    for chunk in map(container.chunk, _decompressed(container)):
         raw_bytes[container.index.codecs[chunk.codec][0]] += chunk.raw_bytes
     return raw_bytes.most_common(1)[0][0] if raw_bytes else "raw"
 
 
-def _compressed(container: Container) -> list[int]:
-    """The chunks of tensors that are stored compressed."""
+def _decompressed(container: Container) -> list[int]:
+    """The compressed chunks that tokens decompress: of tensors that no plan holds decompressed, if there are any."""
     codecs = container.index.table["codec"].tolist()
-    pieces = (piece for piece in container.index.pieces if piece.tensor is not None)
-    return [number for piece in pieces for number in container.chunks_of(piece) if codecs[number]]
+    places = dict(enumerate(container.index.residency))
+    found: dict[bool, list[int]] = {False: [], True: []}
+    for piece in container.index.pieces:
+        if piece.tensor is not None:
+            is_held = places.get(piece.tensor) == "ram"
+            found[is_held] += [number for number in container.chunks_of(piece) if codecs[number]]
+    return found[False] or found[True]
 
 
 def _sizes(container: Container, tensor: str) -> TensorCompression:
@@ -107,7 +114,7 @@ class _Unpacking:
 def _rates(container: Container, codec: str) -> tuple[Rate | None, Rate | None]:
     """The rate of these chunks, and of the reference measured in turns with it; None where nothing gets smaller."""
     table = container.index.table
-    compressed = [n for n in _compressed(container) if container.stored_span(n)[1] < table["raw_bytes"][n]]
+    compressed = [n for n in _decompressed(container) if container.stored_span(n)[1] < table["raw_bytes"][n]]
     if not compressed:
         return None, None
     chosen = compressed[:: -(-len(compressed) // N_SAMPLES)]

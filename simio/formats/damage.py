@@ -18,6 +18,16 @@ def damaged(path: str | Path, what: str, hint: str = DOWNLOAD_AGAIN) -> ModelFil
     return ModelFileError(f"{path}: {what}", hint)
 
 
+def foreign(path: str | Path, head: bytes, expected: str) -> ModelFileError:
+    """The error for a file that begins with ``head`` instead of what its name promises, with what it may be."""
+    hint = f"is it a {expected} file?"
+    if head.startswith(b"version https://git-lfs"):
+        hint = "it is a pointer of Git LFS: fetch the file itself with `git lfs pull`"
+    elif head.lstrip()[:1] == b"<":
+        hint = "it looks like a web page saved in its place: download the file itself"
+    return ModelFileError(f"{path}: begins with {head[:8]!r}, which no {expected} file does", hint)
+
+
 def check_extents(path: Path, extents: Iterable[Extent], data_start: int, file_bytes: int, holes: bool) -> None:
     """Every tensor lies inside the file's data and no two share a byte; without ``holes`` they also fill it.
 

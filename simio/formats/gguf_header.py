@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from simio.formats.damage import check_extents, damaged
+from simio.formats.damage import check_extents, damaged, foreign
 from simio.records.model import Stream
 
 #: Longer arrays (vocabularies) are skipped: only their length is kept.
@@ -129,7 +129,7 @@ class _Walk:
 
     def _check_start(self) -> None:
         if self.data[:4] != b"GGUF":
-            raise damaged(self.path, f"starts with {self.data[:4]!r}, not with the GGUF magic", "is it a GGUF file?")
+            raise foreign(self.path, bytes(self.data[:64]), "GGUF")
         version = self.take("I")
         if version & 0xFFFF == 0:  # written on a big-endian machine
             self.order = ">"

@@ -1,8 +1,9 @@
 """Read the checkpoints of llama2.c, version 0: seven int32, then float32 arrays in a fixed order.
 
 Format: ``legacy_export`` in export.py and ``memory_map_weights`` in run.c of github.com/karpathy/llama2.c. The file has
-no magic; that its size is exactly what its seven numbers ask for is the sign. Arrays stacked over the layers become
-one tensor a layer, named as in GGUF; queries and keys rotate neighbours, as in GGUF files of the family ``llama``.
+no magic; the sign is that its seven numbers can be those of a model, and its size exactly what they ask for. Arrays
+stacked over the layers become one tensor a layer, named as in GGUF; queries and keys rotate neighbours, as in GGUF
+files of the family ``llama``.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from simio.errors import ModelFileError
-from simio.formats.damage import damaged
+from simio.formats.damage import DOWNLOAD_AGAIN, damaged
 from simio.formats.digest import digest
 from simio.formats.shapes import complete
 from simio.formats.tensors import in_file_order, plain_tensor
@@ -87,6 +88,12 @@ class _Config:
                 at += n_bytes
         return streams
 
+    @property
+    def n_bytes(self) -> int:
+        """The size of the file."""
+        last = self.streams()[-1]
+        return last.offset + last.n_bytes
+
     def architecture(self) -> Architecture:
         return Architecture(
             "llama", self.n_layers, self.dim, self.n_heads, self.n_kv_heads, self.head_dim, self.hidden_dim,
@@ -99,7 +106,7 @@ class Llama2c:
 
     @staticmethod
     def sniff(path: Path) -> bool:
-        """Whether ``path`` is a llama2.c checkpoint: its size is what its header asks for."""
+        """Whether ``path`` is meant as a llama2.c checkpoint by its header; damaged files included."""
         if path.is_dir():
             return any(_config(file) is not None for file in sorted(path.iterdir()) if _is_candidate(file))
         return _is_candidate(path) and _config(path) is not None
@@ -110,7 +117,15 @@ class Llama2c:
         path = _only_model(path) if path.is_dir() else path
         config = _config(path)
         if config is None:
-            raise damaged(path, "its size is not what a llama2.c header asks for")
+            raise damaged(path, "its first bytes are no header of llama2.c")
+        n_bytes, expected = path.stat().st_size, config.n_bytes
+        if n_bytes != expected:
+            raise damaged(
+                path,
+                f"its llama2.c header asks for {expected} bytes, the file has {n_bytes}: "
+                + ("truncated" if n_bytes < expected else "not a checkpoint of version 0"),
+                f"{DOWNLOAD_AGAIN}; weights of another program: convert them to safetensors",
+            )
         tensors = in_file_order(plain_tensor(stream, 0) for stream in config.streams())
         architecture, notes = complete(config.architecture(), tensors)
         return Model(
@@ -136,13 +151,10 @@ def _is_candidate(path: Path) -> bool:
 
 
 def _config(path: Path) -> _Config | None:
-    """The header of ``path``, or nothing where the file's size is not what it asks for."""
+    """The header of ``path``, or nothing where it cannot be one."""
     dim, hidden, layers, heads, kv_heads, vocab, seq_len = _HEADER.unpack(read_bytes(path, 0, _HEADER.size))
     config = _Config(dim, hidden, layers, heads, kv_heads, abs(vocab), seq_len, vocab < 0)
-    if not config.is_possible():
-        return None
-    last = config.streams()[-1]
-    return config if last.offset + last.n_bytes == path.stat().st_size else None
+    return config if config.is_possible() else None
 
 
 def _only_model(directory: Path) -> Path:

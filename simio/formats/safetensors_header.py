@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from simio.formats.damage import check_extents, damaged
+from simio.formats.damage import check_extents, damaged, foreign
 from simio.records.model import Stream
 
 #: The reference implementation refuses longer headers (``MAX_HEADER_SIZE``).
@@ -58,7 +58,10 @@ def _header_bytes(path: Path, file_bytes: int) -> bytes:
     if file_bytes < 10:
         raise damaged(path, f"{file_bytes} bytes are too few for a safetensors header")
     with path.open("rb") as file:
-        n_bytes = int.from_bytes(os.pread(file.fileno(), 8, 0), "little")
+        head = os.pread(file.fileno(), 64, 0)
+        n_bytes = int.from_bytes(head[:8], "little")
+        if n_bytes > file_bytes - 8 and head[8:9] != b"{":
+            raise foreign(path, head, "safetensors")
         if n_bytes > file_bytes - 8:
             raise damaged(path, f"the header claims {n_bytes} bytes, but only {file_bytes - 8} follow: truncated")
         if not 2 <= n_bytes <= MAX_HEADER_BYTES:

@@ -20,7 +20,7 @@ from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, chosen, replays
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
-from simio.plan.placed import Placed
+from simio.plan.placed import Placed, StreamResidency
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
 from simio.plan.routing import draw_routing, replayed, union
 from simio.plan.shares import DEMANDS, NOT_ASKED, share_out
@@ -133,8 +133,6 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, arou
         return expert_streaming.stream(
             scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
         )
-    if layout.residency:
-        return _placed(scenario, layout, architecture, around)
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:
@@ -143,9 +141,8 @@ def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, arou
     return _plan(scenario, passes, arranged.ram, arranged.ram.staging, arranged.notes)
 
 
-def _placed(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
-    """Every tensor where a joint plan puts it."""
-    base = _ram(scenario, architecture, weights=0)
+def _arrange_placed(scenario: Scenario, layout: Layout, base: RamUse) -> Arrangement:
+    """Every tensor where a joint plan puts it; the rest of the RAM beside ``base`` is for staging."""
     placed = Placed(layout, _read_bytes(scenario))
     held, step = placed.held_bytes, placed.step_staging_bytes
     free = base.budget - base.peak - held
@@ -153,16 +150,14 @@ def _placed(scenario: Scenario, layout: Layout, architecture: Architecture, arou
     staging = min((_prefetch(scenario) + 1) * step, free) if scenario.staging_bytes is None else scenario.staging_bytes
     require(step, staging, "staging for one layer", "raise --staging")
     require(staging, free, "staging", "lower --staging or give more --ram")
-    ram = RamUse(held, staging, base.kv_cache, base.buffers, base.budget)
-    passes = _walk(scenario, layout, architecture, placed, placed.load(), around.trace)
-    return _plan(scenario, passes, ram, staging)
+    return Arrangement(placed, RamUse(held, staging, base.kv_cache, base.buffers, base.budget), ())
 
 
 @dataclass(frozen=True, slots=True)
 class Arrangement:
-    """How the runtime ``stream`` divides the RAM: what is pinned, the (still empty) weight cache, staging."""
+    """How the runtime ``stream`` divides the RAM: what is held, the (still empty) weight cache, staging."""
 
-    residency: Streamed
+    residency: StreamResidency
     ram: RamUse
     notes: tuple[str, ...]
 
@@ -170,6 +165,8 @@ class Arrangement:
 def arrange(scenario: Scenario, layout: Layout, architecture: Architecture) -> Arrangement:
     """Divide the RAM of a complete ``scenario``; errors as of ``build``."""
     base = _ram(scenario, architecture, weights=0)
+    if layout.residency:
+        return _arrange_placed(scenario, layout, base)
     free = base.budget - base.peak
     compressed = scenario.cache_form == "compressed"
     ratio = _stored_ratio(layout) if compressed else 1.0

@@ -111,6 +111,7 @@ class Layout:
     dense_bytes: int  # raw bytes that every token multiplies
     expert_bytes: int  # raw bytes of all routed experts
     residency: tuple[tuple[str, str], ...] = ()  # (tensor, where it lies), by a joint plan; empty: the planner decides
+    tied_table: str | None = None  # the embedding table that is multiplied, too
 
     @property
     def n_experts(self) -> int:
@@ -133,6 +134,7 @@ def lay_out(profile: CodecProfile) -> Layout:
     compression = dict(zip((t.name for t in model.tensors), profile.tensors, strict=True))
     head = head_names(model)
     idle = idle_names(model)
+    used = multiplied_names(model)
     looked_up = [t for t in model.tensors if t.role == "embedding" and t.name not in head]
     last = max((t.layer for t in model.tensors if t.layer is not None), default=-1) + 1
     dense: dict[int, list[Tensor]] = {}
@@ -140,7 +142,7 @@ def lay_out(profile: CodecProfile) -> Layout:
     in_order = [model.tensors[index] for index in execution_order(model)]
     place = {tensor.name: n for n, tensor in enumerate(in_order)}
     for tensor in in_order:
-        if tensor.name in idle or (tensor.role == "embedding" and tensor.name not in head):
+        if tensor.name not in used:
             continue
         layer = last if tensor.layer is None else tensor.layer
         (experts if tensor.role == "expert" else dense).setdefault(layer, []).append(tensor)
@@ -162,6 +164,7 @@ def lay_out(profile: CodecProfile) -> Layout:
         dense_bytes=sum(b.raw_bytes for b in blocks if isinstance(b, Slab)),
         expert_bytes=sum(b.raw_bytes * b.n_experts for b in blocks if isinstance(b, ExpertLayer)),
         residency=tuple((one.tensor, one.residency) for one in profile.plan),
+        tied_table=tied[0].name if tied else None,
     )
 
 
@@ -234,6 +237,12 @@ def idle_names(model: Model) -> set[str]:
     """
     other = {t.name for t in model.tensors if t.role == "other"}
     return other if any(t.role in ("attention", "mlp", "expert") for t in model.tensors) else set()
+
+
+def multiplied_names(model: Model) -> set[str]:
+    """The tensors that tokens multiply: all but what is idle, and the tables of which rows are looked up."""
+    head, idle = head_names(model), idle_names(model)
+    return {t.name for t in model.tensors if t.name not in idle and (t.role != "embedding" or t.name in head)}
 
 
 def _slabs(

@@ -98,6 +98,7 @@ class Streamed:
     """
 
     settles: ClassVar[bool] = True
+    rows_from_ram: ClassVar[bool] = False  # rows of a pinned table are read all the same
     layout: Layout
     cache: CachePolicy
     caches_dense: bool
@@ -123,7 +124,10 @@ class Streamed:
         self.pinned_ram_bytes = pin(raw_bytes, held, self.pinned_fraction, self.pin_limit_bytes, pinned)
         self.unpinned_bytes = sum(held) - self.pinned_ram_bytes
         marks = iter(pinned)
-        self._slabs = {index: SplitSlab(cut, tuple(islice(marks, len(cut)))) for index, cut in cuts.items()}
+        self._slabs = {
+            index: SplitSlab(cut, tuple(islice(marks, len(cut))), (self.form,) * len(cut))
+            for index, cut in cuts.items()
+        }
 
     def load(self) -> list[tuple[Fetch, ...]]:
         """What is read before the first token: the pinned part of every slab."""
@@ -131,6 +135,11 @@ class Streamed:
             tuple(f for r in split.held() for f in reads(r, self.read_bytes, staged=False))
             for split in self._slabs.values()
         ]
+
+    @property
+    def form(self) -> str:
+        """How weights are held in RAM: ``raw`` as they are multiplied, ``compressed`` as they are stored."""
+        return "compressed" if self.holds_compressed else "raw"
 
     def split(self, index: int) -> SplitSlab:
         """The read requests of slab ``index``, pinned ones marked."""
@@ -178,10 +187,14 @@ class Streamed:
 
 @dataclass(frozen=True, slots=True)
 class SplitSlab:
-    """A slab cut into read requests; ``pinned`` marks those that stay in RAM."""
+    """A slab cut into read requests; ``pinned`` marks those that stay in RAM, ``forms`` says how they are held there.
+
+    A form is ``raw`` or ``compressed``; of what is not pinned it is the cache's.
+    """
 
     requests: tuple[tuple[Chunk, ...], ...]
     pinned: tuple[bool, ...]
+    forms: tuple[str, ...]
 
     def held(self) -> list[tuple[Chunk, ...]]:
         """The pinned requests."""

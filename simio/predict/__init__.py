@@ -14,6 +14,7 @@ import numpy
 from simio import __version__
 from simio.analytic.bounds import demand
 from simio.predict import bottleneck, laws
+from simio.predict.energy import energy_interval, energy_j_per_token
 from simio.predict.interval import Drawn, interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Progress, Resolved, resolve
@@ -67,6 +68,8 @@ def explain(
         cold_start_s=point.first_token_s,
         token_latency_s=TokenLatency.of(latencies),
         interval=drawn.interval,
+        energy_j_per_token=energy_j_per_token(resolved, point),
+        energy_interval=energy_interval(scenario, resolved, point),
         bytes_per_token=decode.link_bytes / len(latencies),
         hit_ratio=point.plan.hit_ratio,
         cache_hit_ratio=point.plan.cache_hit_ratio,
@@ -139,11 +142,22 @@ def _replayed(resolved: Resolved, asked_tokens: int) -> list[str]:
     return notes
 
 
+def _planned_elsewhere(resolved: Resolved) -> list[str]:
+    """Where a joint plan was made for another device."""
+    made_for = resolved.profile.planned_for
+    if made_for in ("", resolved.device.id):
+        return []
+    return [
+        f"the joint plan was made for {made_for}: on {resolved.device.id} another choice may be faster, and its mean "
+        "decompression rate is another"
+    ]
+
+
 def _doubts(drawn: Drawn, resolved: Resolved, point: Point, asked_tokens: int) -> tuple[str, ...]:
     """What the lanes, and the RAM of the device, leave open."""
     usable = resolved.device.memory.usable
     notes = _idle_lanes(resolved, point)
-    notes += _replayed(resolved, asked_tokens)
+    notes += [*_replayed(resolved, asked_tokens), *_planned_elsewhere(resolved)]
     if resolved.scenario.entry_temperature_c is not None and resolved.device.thermal is None:
         notes.append(
             f"how {resolved.device.name} behaves when hot is not known: its temperature at the start is not used"

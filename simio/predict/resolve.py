@@ -14,6 +14,7 @@ from simio.models import statistics
 from simio.models.statistics import profile_from_statistics
 from simio.plan.build import fits_in_ram
 from simio.plan.layout import ExpertLayer, Layout, lay_out
+from simio.plan.placed import refuse_choices
 from simio.profiling import profile_file
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
@@ -192,18 +193,12 @@ def _check(scenario: Scenario, device: Device, layout: Layout) -> None:
         raise UsageError(f"top_k is {scenario.top_k}, but the model has {layout.n_experts} experts", "lower --top-k")
 
 
-#: Choices that a joint plan has made.
-_PLANNED = ("pinned_bytes", "pinned_fraction", "cache_policy", "cache_bytes", "cache_form")
-
-
 def _check_joint_plan(scenario: Scenario, layout: Layout) -> None:
     if layout.n_experts:
         raise UsageError("a joint plan of a model with routed experts", "joint plans are for dense models")
     if scenario.runtime != "stream":
         raise UsageError(f"runtime {scenario.runtime} does not follow a joint plan", "use --runtime stream")
-    for name in _PLANNED:
-        if getattr(scenario, name) is not None:
-            raise UsageError(f"{name} is given, but the joint plan says what is in RAM", "leave it out")
+    refuse_choices(scenario)
 
 
 def relative_rate(profile: CodecProfile) -> float:
@@ -243,6 +238,8 @@ def _is_profile(path: Path) -> bool:
 
 def _stored(profile: CodecProfile, path: Path, scenario: Scenario) -> CodecProfile:
     """A stored profile as it is, or its weights stored raw; nothing else is known of them."""
+    if profile.plan and scenario.codec is not None:
+        raise UsageError(f"codec is given, but {path} is a joint plan, which has one for each tensor", "leave it out")
     if scenario.codec == "raw":
         return uncompressed(profile)
     asked = {"codec": (scenario.codec, profile.codec), "chunks": (scenario.chunk_bytes, profile.chunk_bytes)}

@@ -150,6 +150,8 @@ def _stream_knobs(asked: Scenario, resolved: Resolved) -> Iterator[Candidate]:
 
 def _codecs(streamed: Scenario, profile: CodecProfile, progress: Progress | None) -> Iterator[Candidate]:
     """No compression where there is one, and the codecs that suit the layout where there is none."""
+    if profile.plan:
+        return  # a joint plan has a codec for each tensor
     if profile.codec != "raw":
         yield "codec", "store the weights raw", replace(streamed, codec="raw"), uncompressed(profile)
         return

@@ -2,7 +2,7 @@
 
 ``{"simio_profile": 1, "model": …, "codec": …, "tensors": {"raw": …, "stored": …, …}, …}``. Chunk sizes are flat arrays
 over the whole model; raw sizes are run-length pairs ``[n_bytes, n_chunks]`` per tensor, as nearly all are equal.
-A joint plan adds ``"tensor_plan": {tensor: {"quant", "codec", "residency"}}`` (docs/joint.md).
+A joint plan adds ``"tensor_plan": {tensor: {"quant", "codec", "residency"}}`` and ``"planned_for"`` (docs/joint.md).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from simio.records.tensor_plan import TensorPlan
 SUFFIX = ".simio.json"
 
 VERSION = 1
+_AGAIN = "profile the model again"
+_PLAN_AGAIN = "make it again: simio study joint MODEL --study STUDY --device DEVICE --quality BUDGET -o FILE"
 _BASES = ("measured", "sampled", "statistics", "packed")
 
 
@@ -40,7 +42,7 @@ def load(path: Path) -> CodecProfile:
             f"cannot read the profile {path}: {error.strerror}", "simio profile MODEL --codec zstd:1 -o FILE makes one"
         ) from error
     except (ValueError, RecursionError) as error:
-        raise ProfileError(f"{path}: damaged profile, not JSON ({error})", "profile the model again") from error
+        raise ProfileError(f"{path}: damaged profile, not JSON: {_words(error)}", _AGAIN) from error
     version = data.get("simio_profile") if isinstance(data, dict) else None
     if not isinstance(version, int):
         raise ProfileError(f"{path}: not a simio profile", "simio profile MODEL --codec zstd:1 -o FILE makes one")
@@ -49,7 +51,21 @@ def load(path: Path) -> CodecProfile:
     try:
         return _checked(_from_json(data))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ProfileError(f"{path}: damaged profile ({error!r})", "profile the model again") from error
+        what, again = ("joint plan", _PLAN_AGAIN) if "tensor_plan" in data else ("profile", _AGAIN)
+        raise ProfileError(f"{path}: damaged {what}: {_words(error)}", again) from error
+
+
+def _words(error: Exception) -> str:
+    """What is wrong with the file, in words of the file."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"no text from byte {error.start} on"
+    if isinstance(error, RecursionError):
+        return "lists in lists without end"
+    if isinstance(error, KeyError):
+        return f"no '{error.args[0]}'"
+    if str(error).startswith("zip()"):
+        return "columns of different lengths"
+    return str(error) if isinstance(error, ValueError) else "a value of the wrong kind"
 
 
 def _to_json(profile: CodecProfile) -> dict[str, Any]:
@@ -70,17 +86,23 @@ def _to_json(profile: CodecProfile) -> dict[str, Any]:
             "entropy": [t.entropy_bits_per_byte for t in tensors],
             "basis": [t.basis for t in tensors],
         },
-    } | _plan_to_json(profile.plan)
+    } | _plan_to_json(profile.plan, profile.planned_for)
 
 
-def _plan_to_json(plan: tuple[TensorPlan, ...]) -> dict[str, Any]:
+def _plan_to_json(plan: tuple[TensorPlan, ...], planned_for: str) -> dict[str, Any]:
     rows = {one.tensor: {"quant": one.quant, "codec": one.codec, "residency": one.residency} for one in plan}
-    return {"tensor_plan": rows} if rows else {}
+    return ({"tensor_plan": rows} if rows else {}) | ({"planned_for": planned_for} if planned_for else {})
 
 
 def _plan_from_json(table: dict[str, dict[str, str]]) -> tuple[TensorPlan, ...]:
-    rows = ((name, row["quant"], row["codec"], row["residency"]) for name, row in table.items())
-    return tuple(TensorPlan(*row) for row in rows)
+    return tuple(_row_of(name, row) for name, row in table.items())
+
+
+def _row_of(name: str, row: Any) -> TensorPlan:
+    found = [row.get(key) for key in ("quant", "codec", "residency")] if isinstance(row, dict) else [None]
+    if not all(isinstance(value, str) for value in found):
+        raise ValueError(f"tensor_plan: {name} needs 'quant', 'codec' and 'residency'")
+    return TensorPlan(name, *found)
 
 
 def _from_json(data: dict[str, Any]) -> CodecProfile:
@@ -97,6 +119,7 @@ def _from_json(data: dict[str, Any]) -> CodecProfile:
         host=None if host is None else HostFacts(**host),
         ratio_interval=None if interval is None else (float(interval[0]), float(interval[1])),
         plan=_plan_from_json(data.get("tensor_plan", {})),
+        planned_for=str(data.get("planned_for", "")),
     )
 
 

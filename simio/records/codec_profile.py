@@ -60,7 +60,7 @@ class CodecProfile:
     """A model's compression under one codec. ``ratio_interval`` is the 95 % interval of raw/stored when sampled.
 
     With a joint ``plan`` codecs differ by tensor: ``codec`` is then that of most bytes, ``decompress`` ÷ ``reference``
-    how much faster the mixture decompresses than that codec's reference.
+    how much faster the mixture decompresses than that codec's reference, on the device it is ``planned_for``.
     """
 
     model: Model
@@ -75,6 +75,7 @@ class CodecProfile:
         None  # the same codec on the reference buffer, same host: carries the rate to other devices
     )
     plan: tuple[TensorPlan, ...] = ()  # what a joint choice decided, by tensor; empty: nothing was decided
+    planned_for: str = ""  # id of the device that ``plan`` was made for; empty: not known, or no plan
 
     @property
     def raw_bytes(self) -> int:

@@ -24,7 +24,7 @@ class TensorCompressibility:
 
     ``entropy_bits`` is the order-0 entropy of its codes, per weight; ``bound_bytes`` what an order-0 coder over the
     bytes that the codec sees would need at least; ``compressed_bytes`` the raw bytes of the chunks that shrank (the
-    others are stored raw). ``weight_mse`` is ``‖W − Wq‖² / ‖W‖²`` and ``output_error`` ``‖X(W − Wq)ᵀ‖² / ‖XWᵀ‖²``.
+    others are stored raw). ``weight_error`` is ``‖W − Wq‖² / ‖W‖²`` and ``output_error`` ``‖X(W − Wq)ᵀ‖² / ‖XWᵀ‖²``.
     """
 
     tensor: str
@@ -35,7 +35,7 @@ class TensorCompressibility:
     entropy_bits: float
     bound_bytes: float
     compressed_bytes: int
-    weight_mse: float
+    weight_error: float
     output_error: float | None = None
 
     @property
@@ -58,7 +58,7 @@ class TensorCompressibility:
             "streams": [
                 {"name": s.name, "raw_bytes": s.raw_bytes, "stored_bytes": s.stored_bytes} for s in self.streams
             ],
-            "weight_mse": self.weight_mse,
+            "weight_error": self.weight_error,
             "output_error": self.output_error,
         }
 

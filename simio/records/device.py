@@ -25,7 +25,7 @@ class Quantity:
     value: float
     low: float
     high: float
-    unit: str  # the SI dimension: "bytes_per_s", "s", "bytes", "1", "flop_per_s", "hz"
+    unit: str  # the SI dimension: "bytes_per_s", "s", "bytes", "1", "flop_per_s", "hz", "degc", "w", "j_per_byte"
     source: str  # Source.id, or "assumed"
     kind: str  # of the source
     note: str = ""
@@ -107,6 +107,16 @@ class Thermal:
 
 
 @dataclass(frozen=True, slots=True)
+class Power:
+    """What the device draws at its battery or its plug, screen off: the powers of equation E1."""
+
+    baseline: Quantity  # awake with idle cores, whatever runs [W]
+    core: dict[str, Quantity]  # cluster name → one busy core of it, beyond the baseline [W]
+    dram: Quantity  # traffic between memory and cores [J/byte]
+    storage_read: Quantity  # while the storage reads, beyond the baseline [W]
+
+
+@dataclass(frozen=True, slots=True)
 class Device:
     """One device file, converted to SI."""
 
@@ -119,4 +129,5 @@ class Device:
     sources: tuple[Source, ...]
     aliases: tuple[str, ...] = field(default=())
     thermal: Thermal | None = None  # None: heat is not predicted
+    power: Power | None = None  # None: energy is not predicted
     residual: Quantity | None = None  # standard deviation of log time that a fit to runs left unexplained; None: no fit

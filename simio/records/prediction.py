@@ -33,7 +33,7 @@ class TokenLatency:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Of tokens per second, from the device file's bounds."""
+    """Of a predicted number, from the device file's bounds."""
 
     low: float
     high: float
@@ -88,7 +88,9 @@ class Prediction:
     ttft_s: float
     cold_start_s: float
     token_latency_s: TokenLatency
-    interval: Interval
+    interval: Interval  # of tokens per second
+    energy_j_per_token: float | None  # mean of the decoded tokens; None: the device file has no [power]
+    energy_interval: Interval | None  # of it, from the bounds of the powers alone: times as predicted
     bytes_per_token: float
     hit_ratio: float
     cache_hit_ratio: float | None  # of the experts that decoded tokens look up in the weight cache

@@ -128,9 +128,10 @@ class Fetcher:
     def _submit(self, number: int, region: Buffer, pass_number: int) -> Weights:
         if self._container.is_raw(number):
             return self._container.stored(number, region)
-        return self._workers.submit(self._decompress, number, region, pass_number)
+        return self._workers.submit(self.unpack, number, region, pass_number)
 
-    def _decompress(self, number: int, region: Buffer, pass_number: int) -> Buffer:
+    def unpack(self, number: int, region: Buffer, pass_number: int) -> Buffer:
+        """Verify and decompress a chunk on this thread."""
         start_s = time.perf_counter()
         weights = self._container.unpack_chunk(number, region)
         self._ledger.note("decompress", pass_number, start_s, len(weights))

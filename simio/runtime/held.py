@@ -1,27 +1,26 @@
-"""The weight cache with its bytes: the policy decides, as in a plan; this holds what it keeps."""
+"""What is in RAM, with its bytes: a plan says what is held for good, the cache's policy what else; this holds both."""
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from concurrent.futures import Future
 
-from simio.cache.base import CachePolicy
+from simio.codecs.base import Buffer
+from simio.plan.placed import StreamResidency
 from simio.runtime.fetching import Fetched, Fetcher
 from simio.runtime.schedule import Unit
 
 
 class Held:
-    """Units in RAM: pinned ones for good, others as long as ``policy`` keeps them.
+    """Units in RAM, each in its form: pinned ones for good, others as long as the cache of ``residency`` keeps them."""
 
-    ``form``: ``raw`` holds weights, ``compressed`` what is stored, which is decompressed at every use.
-    """
-
-    def __init__(self, policy: CachePolicy, form: str, fetcher: Fetcher) -> None:
-        self.form = form
-        self._policy = policy
+    def __init__(self, residency: StreamResidency, fetcher: Fetcher) -> None:
+        self._policy = residency.cache
+        self._rows_from_ram = residency.rows_from_ram
         self._fetcher = fetcher
         self._pinned: dict[Hashable, list[Future[Fetched]]] = {}
         self._cached: dict[Hashable, list[Future[Fetched]]] = {}
+        self._home: dict[int, Fetched] = {}  # of every pinned chunk, where rows are taken from RAM
 
     def pin(self, unit: Unit, reads: list[Future[Fetched]]) -> None:
         """Hold ``unit`` for the whole run, once it has been read."""
@@ -29,6 +28,8 @@ class Held:
             fetched = read.result()
             fetched.wait()
             self._fetcher.give_back(fetched)
+            if self._rows_from_ram:
+                self._home |= dict.fromkeys(fetched.stored or fetched.weights, fetched)
         self._pinned[unit.key] = reads
 
     def access(self, unit: Unit) -> tuple[bool, bool]:
@@ -37,7 +38,7 @@ class Held:
             return True, True
         if not unit.is_cached:
             return False, False
-        hit = self._policy.access(unit.key, unit.n_bytes if self.form == "compressed" else unit.raw_bytes)
+        hit = self._policy.access(unit.key, unit.n_bytes if unit.form == "compressed" else unit.raw_bytes)
         if not hit:
             for gone in [key for key in self._cached if key not in self._policy]:
                 del self._cached[gone]
@@ -50,6 +51,17 @@ class Held:
     def use(self, unit: Unit, pass_number: int) -> list[Future[Fetched]]:
         """The weights of a hit, decompressed anew where they are held compressed."""
         found = self._pinned.get(unit.key) or self._cached[unit.key]
-        if self.form == "raw":
+        if unit.form == "raw":
             return found
         return [self._fetcher.decompress(read.result().stored, pass_number) for read in found]
+
+    def row_chunks(self, numbers: Sequence[int], pass_number: int) -> dict[int, Buffer] | None:
+        """The weights of these chunks of a table, where its rows are taken from RAM; decompressed by this thread."""
+        if not all(number in self._home for number in numbers):
+            return None
+        return {number: self._chunk(self._home[number], number, pass_number) for number in numbers}
+
+    def _chunk(self, home: Fetched, number: int, pass_number: int) -> Buffer:
+        if number in home.stored:
+            return self._fetcher.unpack(number, home.stored[number], pass_number)
+        return home.wait()[number]

@@ -106,7 +106,7 @@ def _run(job: _Job, prompt: Sequence[int], limit: Limit, progress: Progress | No
     wants_token = [False] * (len(batches) - 1) + [True] * scenario.n_tokens
     with ExitStack() as stack:
         fetcher = stack.enter_context(Fetcher(container, ledger, scenario))
-        held = Held(residency.cache, scenario.cache_form or "raw", fetcher)
+        held = Held(residency, fetcher)
         work = schedule(container, job.layout, residency, scenario.read_bytes or 0)
         budget = Budget(scenario.prefetch_depth or 0, arrangement.ram.staging)
         start_s = time.perf_counter()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from simio.container.reading import Container
 from simio.errors import ContainerError
 from simio.plan.layout import Chunk, ExpertLayer, Layout
-from simio.plan.residency import Streamed, requests
+from simio.plan.placed import StreamResidency
+from simio.plan.residency import requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,13 @@ class Request:
 class Unit:
     """What a weight cache keeps or drops together: a request of a slab, all the requests of an expert.
 
-    ``is_cached``: the cache is asked for it. The cache of a mixture of experts is theirs alone.
+    ``is_cached``: the cache is asked for it. The cache of a mixture of experts is theirs alone. ``form``: where it is
+    in RAM, it is held as weights (``raw``) or as stored and decompressed at every use (``compressed``).
     """
 
     requests: tuple[Request, ...]
     is_cached: bool
+    form: str
 
     @property
     def key(self) -> int:
@@ -77,18 +80,18 @@ class ExpertWork:
 Work = SlabWork | ExpertWork
 
 
-def schedule(container: Container, layout: Layout, residency: Streamed, read_bytes: int) -> tuple[Work, ...]:
+def schedule(container: Container, layout: Layout, residency: StreamResidency, read_bytes: int) -> tuple[Work, ...]:
     """The work of one token, block by block, as ``simio.plan`` arranged it."""
     numbers = {tensor.name: _chunks_of(container, tensor.name) for tensor in container.model.tensors}
     work: list[Work] = []
     for index, block in enumerate(layout.blocks):
         if isinstance(block, ExpertLayer):
-            work.append(_experts(container, block, read_bytes))
+            work.append(_experts(container, block, read_bytes, residency.form))
             continue
         own = iter(n for e in block.extents for n in numbers[e.tensor][e.first : e.first + e.n])
         split = residency.split(index)
         reads = (request_of(container, [next(own) for _ in chunks]) for chunks in split.requests)
-        units = tuple(Unit((read,), residency.caches_dense) for read in reads)
+        units = tuple(Unit((r,), residency.caches_dense, form) for r, form in zip(reads, split.forms, strict=True))
         pinned = tuple(unit for unit, is_pinned in zip(units, split.pinned, strict=True) if is_pinned)
         work.append(SlabWork(block.is_head, units, pinned))
     return tuple(work)
@@ -109,13 +112,13 @@ def _chunks_of(container: Container, tensor: str) -> list[int]:
     return [number for piece in container.pieces_of(tensor) for number in container.chunks_of(piece)]
 
 
-def _experts(container: Container, layer: ExpertLayer, read_bytes: int) -> ExpertWork:
+def _experts(container: Container, layer: ExpertLayer, read_bytes: int, form: str) -> ExpertWork:
     places: list[list[int]] = [[] for _ in range(layer.n_experts)]
     for tensor in container.model.tensors:
         if tensor.role == "expert" and tensor.layer == layer.layer:
             for piece in container.pieces_of(tensor.name):
                 places[piece.expert or 0] += container.chunks_of(piece)
-    experts = tuple(Unit(tuple(_neighbours(container, sorted(numbers), read_bytes)), True) for numbers in places)
+    experts = tuple(Unit(tuple(_neighbours(container, sorted(numbers), read_bytes)), True, form) for numbers in places)
     return ExpertWork(layer.layer, experts, layer.per_step)
 
 

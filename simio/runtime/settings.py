@@ -7,6 +7,7 @@ from dataclasses import replace
 from simio.errors import UsageError
 from simio.plan.build import PREFETCH_DEPTH, READ_BYTES
 from simio.plan.layout import ALIGN_BYTES
+from simio.plan.placed import refuse_choices
 from simio.profiling.host import n_usable_cpus
 from simio.profiling.host_memory import memory_bytes
 from simio.records.codec_profile import CodecProfile
@@ -27,6 +28,8 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
     for name in MMAP_ONLY:
         if getattr(asked, name) is not None:
             raise UsageError(f"{name} means nothing to the runtime stream", "leave it out")
+    if profile.plan:
+        refuse_choices(asked)
     experts = profile.model.architecture.n_experts_used
     _check_given(asked, {
         "codec": profile.codec, "chunk_bytes": profile.chunk_bytes, "kv_bytes_per_value": 2.0, "top_k": experts or None,
@@ -49,7 +52,7 @@ def complete_on_host(asked: Scenario, profile: CodecProfile) -> Scenario:
         read_bytes=(asked.read_bytes or READ_BYTES) // ALIGN_BYTES * ALIGN_BYTES,
         prefetch_depth=PREFETCH_DEPTH if asked.prefetch_depth is None else asked.prefetch_depth,
         top_k=experts or None,
-        cache_form="raw" if profile.codec == "raw" else asked.cache_form,
+        cache_form="raw" if profile.codec == "raw" and not profile.plan else asked.cache_form,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -136,7 +136,7 @@ class StreamedWeights:
         return self._scales[tensor]
 
     def embedding_rows(self, ids: Sequence[int]) -> FloatArray:
-        """Rows of the token table, each read with its chunk."""
+        """Rows of the token table, each read with its chunk, or taken from RAM where a plan holds the table there."""
         table = self._places.table
         matrix = self._places.matrix(table)
         rows = b"".join(self._row(table, token * matrix.row_bytes, matrix.row_bytes) for token in ids)
@@ -147,7 +147,9 @@ class StreamedWeights:
 
     def _row(self, table: str, start: int, n_bytes: int) -> bytes:
         numbers, skip = self._places.covering(table, start, n_bytes)
-        chunks = self._fetcher.read_now(request_of(self._container, numbers), self._pass)
+        chunks: Mapping[int, Buffer] | None = self._held.row_chunks(numbers, self._pass)
+        if chunks is None:
+            chunks = self._fetcher.read_now(request_of(self._container, numbers), self._pass)
         return b"".join(chunks[number] for number in numbers)[skip : skip + n_bytes]
 
     def _arriving(self, numbers: Sequence[int]) -> Iterator[list[Buffer]]:
@@ -234,12 +236,12 @@ class StreamedWeights:
         hit, keeps = self._held.access(unit)
         if hit:
             self._ledger.note("hit", step.pass_number, time.perf_counter(), unit.raw_bytes)
-            self._stage(step, unit.packed_bytes if self._held.form == "compressed" else 0)
+            self._stage(step, unit.packed_bytes if unit.form == "compressed" else 0)
             step.fetches += self._held.use(unit, step.pass_number)
             return
         for request in unit.requests:
             self._stage(step, request.n_bytes + request.packed_bytes)
-        reads = [self._fetcher.read(r, step.pass_number, self._held.form if keeps else None) for r in unit.requests]
+        reads = [self._fetcher.read(r, step.pass_number, unit.form if keeps else None) for r in unit.requests]
         step.fetches += reads
         if keeps:
             self._held.keep(unit, reads)
@@ -268,7 +270,7 @@ def pin_all(work: Sequence[Work], fetcher: Fetcher, held: Held) -> None:
     waiting: deque[tuple[Unit, list[Future[Fetched]]]] = deque()
     for block in work:
         for unit in block.pinned if isinstance(block, SlabWork) else ():
-            waiting.append((unit, [fetcher.read(r, LOADING, held.form) for r in unit.requests]))
+            waiting.append((unit, [fetcher.read(r, LOADING, unit.form) for r in unit.requests]))
             if len(waiting) > _PINNED_AT_ONCE:
                 held.pin(*waiting.popleft())
     for unit, reads in waiting:

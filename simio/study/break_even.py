@@ -28,7 +28,8 @@ from simio.units import MIB
 #: Requests of ``simio run`` and of streamed plans.
 READ_BYTES = 4 * MIB
 
-PAYS, BELOW_NOISE, DO_NOT_BOTHER, NOT_KNOWN = "pays", "below noise", "do not bother", "not known"
+PAYS, BELOW_NOISE, DO_NOT_BOTHER = "pays", "below noise", "do not bother"
+NOT_KNOWN, NOT_MEASURED = "not known", "not measured"
 
 
 def verdict(gain: float) -> str:
@@ -45,9 +46,11 @@ def verdict(gain: float) -> str:
 def break_even(device: Device, sizes: Sizes, decompression: Decompression | None) -> BreakEven:
     """What storing ``sizes`` compressed is worth on ``device``, with its default threads and workers.
 
-    A gain of 1 where nothing shrank, and where the device file has no rate of the codec.
+    A gain of 1 where nothing shrank, where its rate was not measured, and where the device file has none of the codec.
     """
     storage = read_bandwidth(device.storage, READ_BYTES, device.storage.best_queue_depth, sequential=True)
+    if decompression is None and sizes.compressed_bytes:
+        return BreakEven(device.id, storage, None, sizes.ratio, 1.0, 1.0, NOT_MEASURED)
     if decompression is None or not sizes.compressed_bytes:
         return BreakEven(device.id, storage, None, sizes.ratio, 1.0, 1.0, DO_NOT_BOTHER)
     if decompression.anchor not in device.cpu.decompress:

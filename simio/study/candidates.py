@@ -1,13 +1,12 @@
 """From choices to a ``Problem``: seconds, RAM and cost of every option of every item, by the equations of predictions.
 
 Seconds come from ``simio.service_times`` at the device's values: R4 at the size of the reads of a step, D1 and D2 for
-each codec, C1 tensor by tensor. Taking the larger of traffic and arithmetic for each tensor, not for a step, errs on
-the slow side by what a layer of mixed kernels could overlap.
+each codec, C1 with traffic and arithmetic apart, of which a step takes the slower.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +18,7 @@ from simio.plan.layout import SLAB_BYTES, Chunk
 from simio.plan.memory import buffer_bytes, kv_cache_bytes
 from simio.plan.passes import Passes
 from simio.plan.placed import Placed
-from simio.plan.residency import reads
+from simio.plan.residency import reads, row_fetches
 from simio.predict.resolve import complete
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
@@ -39,7 +38,7 @@ from simio.service_times import (
 )
 from simio.study.choices import ChoiceTable, Option, TensorChoice
 from simio.study.mixed_profile import Chosen, mixed_profile, padded_chunks
-from simio.study.problem import Indices, Problem
+from simio.study.problem import STAGES, Indices, Problem
 from simio.study.steps import Group, by_layer, by_slab
 from simio.units import MIB
 
@@ -66,6 +65,12 @@ class Candidates:
             for item, o in zip(self.items, options, strict=True)
             for choice in item
         ]
+
+    def only(self, keep: NDArray[np.bool_]) -> Candidates:
+        """The same items with the options ``keep (n,)`` only."""
+        kept = np.flatnonzero(keep)
+        labels, residency = tuple(self.labels[i] for i in kept), tuple(self.residency[i] for i in kept)
+        return Candidates(self.problem.only(keep), self.items, labels, residency)
 
     def with_label(self, label: tuple[str, str]) -> NDArray[np.bool_]:
         """Which options have ``label``."""
@@ -116,19 +121,19 @@ def candidates(table: ChoiceTable, setting: Setting, decompresses: bool) -> Cand
         offered = [label for label in labels if any(c.under(label).label == label for c in group)]
         for label in (AS_STORED, *offered):
             for residency in ("flash", "ram-compressed", "ram"):
-                costs = [reference.costs(under(choice, label), residency, step) for choice in group]
+                costs = [reference.costs(choice, under(choice, label), residency, step) for choice in group]
                 total = [sum(column) for column in zip(*costs, strict=True)]
                 if residency == "ram-compressed" and not total[1]:
                     continue  # nothing there is compressed: the same as in RAM
                 if total[1] and not decompresses:
                     continue
                 cost = sum(under(choice, label).cost for choice in group)
-                rows.append((item, total[:3], total[3], total[4], cost))
+                rows.append((item, total[:4], total[4], total[5], cost))
                 meaning.append((label, residency))
     problem = Problem(
         item=np.array([r[0] for r in rows], dtype=np.intp),
         step=np.array([first[group[0].tensor.name] for group in tensors_of], dtype=np.intp),
-        seconds=np.array([r[1] for r in rows]).reshape(-1, 3),
+        seconds=np.array([r[1] for r in rows]).reshape(-1, len(STAGES)),
         held=np.array([r[2] for r in rows]),
         staged=np.array([r[3] for r in rows]),
         cost=np.array([r[4] for r in rows]),
@@ -137,6 +142,8 @@ def candidates(table: ChoiceTable, setting: Setting, decompresses: bool) -> Cand
         cost_budget=setting.cost_budget,
         n_buffers=reference.n_buffers,
         staging_cap=reference.n_buffers * 2.0 * SLAB_BYTES,
+        row_s=reference.row_s,
+        row_link_s=reference.row_link_s,
     )
     return Candidates(
         problem, tuple(tensors_of), tuple(label for label, _ in meaning), tuple(place for _, place in meaning)
@@ -186,11 +193,16 @@ class _Reference:
             for codec in {"raw", *(codec for _, codec in labels)}
         }
         self.link_per_byte = self._link_per_byte(groups)
-        self.fixed = self._fixed(table, groups, plan, placed)
+        self.fixed = self._fixed(table, groups, plan)
         kv, buffers = kv_cache_bytes(scenario, architecture), buffer_bytes(scenario, architecture)
         small = placed.held_bytes  # only what is not a choice is held in the reference
-        row = sum(fetch.staging_bytes for fetch in placed.rows(1))
-        self.ram_bytes = float((scenario.ram_bytes or 0) - kv - buffers - small - self.n_buffers * row)
+        row = row_fetches(placed.layout.row.stored_bytes, 1, self.read_bytes)
+        self.row_link_s = self._links(row)
+        self.row_s = float(self.plain.read_latency_s) + self.row_link_s if row else 0.0
+        with_tied = placed.rows(1)  # here the head lies on flash, and where it is a table its row is read, too
+        self.tied_link_s = self._links(with_tied) - self.row_link_s
+        staged, self.tied_bytes = _staged(row), _staged(with_tied) - _staged(row)
+        self.ram_bytes = float((scenario.ram_bytes or 0) - kv - buffers - small - self.n_buffers * staged)
 
     def _profile(self, table: ChoiceTable, device: Device, labels: Sequence[tuple[str, str]]) -> CodecProfile:
         """Every tensor on flash: compressed where a label with a codec takes it, else as it is stored."""
@@ -228,9 +240,9 @@ class _Reference:
             found.append(float(link_s(Fetch(size, 1, 0, 0, 0, 0, sequential=True), self.plain)) / size)
         return found
 
-    def _fixed(self, table: ChoiceTable, groups: Sequence[Group], plan: Plan, placed: Placed) -> NDArray[np.float64]:
-        """``(k, 3)``: attention (mean over the tokens), synchronisation, norms and biases; rows of embedding tables."""
-        fixed = np.zeros((len(groups), 3))
+    def _fixed(self, table: ChoiceTable, groups: Sequence[Group], plan: Plan) -> NDArray[np.float64]:
+        """``(k, 4)``: attention (mean over the tokens), synchronisation, norms and biases."""
+        fixed = np.zeros((len(groups), len(STAGES)))
         layer_of: dict[int | None, int] = {}
         for number, group in enumerate(groups):
             layer_of.setdefault(group.layer, number)
@@ -238,37 +250,52 @@ class _Reference:
             for step in plan.passes[index].steps:
                 at = layer_of.get(step.layer, len(groups) - 1)
                 busy = attention_s(step, self.plain) + step.overheads * self.plain.layer_overhead_s
-                fixed[at, 2] += float(busy) / len(plan.order)
+                fixed[at, 2:] += float(busy) / len(plan.order)
         chosen = {choice.tensor.name for choice in table.choices}
         for tensor in table.model.tensors:
             if tensor.name not in chosen and tensor.role not in ("embedding", "other"):
                 at = layer_of.get(tensor.layer, len(groups) - 1)
-                fixed[at, 2] += self._compute(weight_type(tensor.dtype).gemv_class, tensor.n_bytes)
-        fixed[0, 0] += sum(float(link_s(fetch, self.plain)) for fetch in placed.rows(1))
+                fixed[at, 2:] += self._compute(weight_type(tensor.dtype).gemv_class, tensor.n_bytes)
         return fixed
 
-    def _compute(self, kernel: str, n_bytes: int) -> float:
+    def _compute(self, kernel: str, n_bytes: int) -> tuple[float, float]:
+        """Traffic and arithmetic. [s]"""
         step = Step(0, "", ((kernel, n_bytes),), 0.0, (), 0, 0, ())
-        return float(max(traffic_s(step, self.plain), arithmetic_s(step, self.plain)))
+        return float(traffic_s(step, self.plain)), float(arithmetic_s(step, self.plain))
 
-    def costs(self, option: Option, residency: str, step: int) -> tuple[float, float, float, float, float]:
-        """Storage, decompression, compute [s], held, staged [bytes] of ``option``."""
+    def costs(
+        self, choice: TensorChoice, option: Option, residency: str, step: int
+    ) -> tuple[float, float, float, float, float, float]:
+        """Storage, decompression, traffic, arithmetic [s], held, staged [bytes] of ``option``.
+
+        A table that is the head needs its row read where it is read itself.
+        """
         chunks = padded_chunks(option, self.chunk_bytes)
         stored = sum(c.stored_bytes for c in chunks)
         packed = sum(c.raw_bytes for c in chunks if c.is_compressed)
         compute = self._compute(weight_type(option.dtype).gemv_class, option.raw_bytes)
         if residency == "ram":
-            return 0.0, 0.0, compute, float(option.raw_bytes), 0.0
+            return 0.0, 0.0, *compute, float(option.raw_bytes), 0.0
         inflate = 0.0
         if packed:
             one = Fetch(0, 0, 0, packed, 1, packed, sequential=True)
             inflate = float(decompress_s(one, self.rates[option.codec])) / option.relative_rate / self.n_workers
         if residency == "ram-compressed":
-            return 0.0, inflate, compute, float(stored), float(packed)
-        return self._link(chunks, stored, step), inflate, compute, 0.0, float(stored + packed)
+            return 0.0, inflate, *compute, float(stored), float(packed)
+        link, held = self._link(chunks, stored, step), 0.0
+        if choice.tensor.role == "embedding":
+            link, held = link + self.tied_link_s, float(self.n_buffers * self.tied_bytes)
+        return link, inflate, *compute, held, float(stored + packed)
+
+    def _links(self, fetches: Iterable[Fetch]) -> float:
+        return sum(float(link_s(fetch, self.plain)) for fetch in fetches)
 
     def _link(self, chunks: list[Chunk], stored: int, step: int) -> float:
         """A tensor smaller than a read shares reads with its neighbours; of larger ones each read is counted."""
         if stored < self.read_bytes:
             return stored * self.link_per_byte[step]
-        return float(sum(link_s(fetch, self.plain) for fetch in reads(chunks, self.read_bytes, staged=False)))
+        return self._links(reads(chunks, self.read_bytes, staged=False))
+
+
+def _staged(fetches: Sequence[Fetch]) -> int:
+    return sum(fetch.staging_bytes for fetch in fetches)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 
 from simio.codecs.base import Codec
-from simio.errors import UsageError
+from simio.errors import ModelFileError, UsageError
 from simio.formats.weights import WeightsReader
 from simio.profiling.chunking import WeightsSource, check_chunk_bytes
 from simio.profiling.host import cpu_name, host_facts, n_usable_cpus
@@ -86,7 +86,8 @@ def study(
     ``calibration``.
 
     Raises ``UsageError`` for a preset, a container, a model without matrices or an option out of range,
-    ``ModelFileError`` when weights cannot be read, ``WriteError`` when the journal cannot be written.
+    ``ModelFileError`` when weights cannot be read or none is a number other than 0, ``WriteError`` when the journal
+    cannot be written.
     """
     check_chunk_bytes(chunk_bytes)
     if n_workers is not None and n_workers < 1:
@@ -104,6 +105,7 @@ def study(
         meter = _Meter(2 * sum(m.n_weights for m in found) * (1 + len(able)), progress)
         surveyed = _survey(asked, found, meter)
         finite = [s for s in surveyed if isfinite(s.summary.mean_square)]
+        _check_any(model, surveyed)
         kept += [_kept(s, "the weights hold NaN or infinity") for s in surveyed if s not in finite]
         meter.total = meter.done + 2 * sum(s.matrix.n_weights for s in finite) * len(able)
         outcomes = _compress(asked, finite, meter)
@@ -117,6 +119,21 @@ def study(
             skipped.append(SkippedLayout(q.name, f"it takes no tensor: {layout.all_kept()[-1].reason}"))
     host = host_facts(", ".join(dict.fromkeys(codec.library_version for codec in codecs)))
     return Compressibility(model.name, model.digest, chunk_bytes, host, tuple(rows), tuple(skipped))
+
+
+def _check_any(model: Model, surveyed: Sequence[Surveyed]) -> None:
+    """Raises ``ModelFileError`` where there is nothing to measure: NaN everywhere, or zeros."""
+    squares = [s.summary.mean_square for s in surveyed]
+    if not any(map(isfinite, squares)):
+        holds = "NaN or infinity"
+    elif not any(squares):
+        holds = "zeros only"
+    else:
+        return
+    raise ModelFileError(
+        f"{model.name}: all {len(surveyed)} matrices hold {holds}, so nothing was measured",
+        "give the trained weights; is the file what its publisher made?",
+    )
 
 
 class _Meter:
@@ -291,7 +308,7 @@ class _Layout:
                 entropy_bits=outcome.entropy_bits,
                 bound_bytes=sum(f.bound for f in facts.values()),
                 compressed_bytes=sum(f.compressed for f in facts.values()),
-                weight_mse=outcome.weight_error,
+                weight_error=outcome.weight_error,
                 output_error=error.output_error if error else None,
             )
 

@@ -7,6 +7,7 @@ of a fixed small matrix, so that results of another version of it are not taken 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -16,7 +17,7 @@ import xxhash
 
 from simio import paths
 from simio.codecs.base import Codec
-from simio.errors import SimioError
+from simio.errors import SimioError, WriteError
 from simio.profiling.journal import Lines
 from simio.quant.contract import Quantizer, TensorSummary
 from simio.records.codec_profile import Rate
@@ -28,31 +29,56 @@ FORMAT = 2
 
 
 class StudyJournal:
-    """Summaries, outcomes and rates by key. ``add_…`` may be called from any thread; ``flush`` from one."""
+    """Summaries, outcomes and rates by key. ``add_…`` may be called from any thread; ``flush`` from one.
 
-    def __init__(self, path: Path) -> None:
-        self._lines = Lines(path)
+    ``on_failure`` is told once why the file cannot be read or written (a full disk), and the study goes on with what it
+    has in memory; without it that is an error.
+    """
+
+    def __init__(self, path: Path, on_failure: Callable[[WriteError], None] | None = None) -> None:
+        self._lines: Lines | None = Lines(path)
+        self._on_failure = on_failure
         self._known: dict[str, dict[str, Any]] = {}
-        for line in self._lines.read():
+        try:
+            self._read(self._lines)
+        except WriteError as error:
+            self._give_up(error)
+
+    def _read(self, lines: Lines) -> None:
+        for line in lines.read():
             found = json.loads(line)
             known = self._known.setdefault(found.pop("key"), {})
             found["facts"] = {**known.get("facts", {}), **found.get("facts", {})}
             known |= found
 
     @classmethod
-    def default(cls) -> StudyJournal:
+    def default(cls, on_failure: Callable[[WriteError], None] | None = None) -> StudyJournal:
         """In the user's cache."""
-        return cls(paths.cache_dir() / "study" / "compressibility.txt")
+        return cls(paths.cache_dir() / "study" / "compressibility.txt", on_failure)
 
     def __enter__(self) -> StudyJournal:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._lines.close()
+        self.flush()
+        if self._lines is not None:
+            self._lines.close()
 
     def flush(self) -> None:
-        """Write what was added; raises ``WriteError``."""
-        self._lines.flush()
+        """Write what was added; raises ``WriteError`` unless somebody is told instead."""
+        try:
+            if self._lines is not None:
+                self._lines.flush()
+        except WriteError as error:
+            self._give_up(error)
+
+    def _give_up(self, error: WriteError) -> None:
+        if self._on_failure is None:
+            raise error
+        self._on_failure(error)
+        lines, self._lines = self._lines, None
+        if lines is not None:
+            lines.close()  # nothing is pending: a failed flush drops its lines
 
     def find_summary(self, key: str) -> TensorSummary | None:
         """The summary of a tensor."""
@@ -107,7 +133,9 @@ class StudyJournal:
 
     def _add(self, key: str, found: dict[str, Any]) -> None:
         known = self._known.setdefault(key, {})
-        self._lines.add(json.dumps({"key": key, **found}, separators=(",", ":")))
+        lines = self._lines  # another thread may give up meanwhile
+        if lines is not None:
+            lines.add(json.dumps({"key": key, **found}, separators=(",", ":")))
         self._known[key] = {**known, **found, "facts": {**known.get("facts", {}), **found.get("facts", {})}}
 
 

@@ -84,7 +84,7 @@ def mixed_profile(model: Model, chosen: Sequence[Chosen], device: Device, chunk_
         files=(),
     )
     return CodecProfile(
-        mixed, codec, chunk_bytes, "measured", tuple(sizes), decompress, None, None, reference, tuple(plan)
+        mixed, codec, chunk_bytes, "measured", tuple(sizes), decompress, None, None, reference, tuple(plan), device.id
     )
 
 

@@ -1,15 +1,21 @@
 """The joint choice as numbers: which options there are, what a selection costs, and whether it fits. No names, no I/O.
 
 Every item (a tensor, or a layer) takes exactly one option. With ``x`` the selection, ``s`` the steps of a token
-(layers) and ``R`` the stages that overlap inside a step (storage, decompression, compute):
+(layers) and ``R`` what overlaps inside a step (storage, decompression, and of computing DRAM traffic and arithmetic):
 
-    T(x) = Σ_s max_R ( fixed_{s,R} + Σ_{i in s} t_{i,R}(x_i) )                                             (J1)
+    T(x) = Σ_s t_s + w,  t_s = max_R ( fixed_{s,R} + Σ_{i in s} t_{i,R}(x_i) )                             (J1)
     RAM(x) = Σ_i held_i(x_i) + n · max_s Σ_{i in s} staged_i(x_i), the second term at most ``staging_cap``  (J2)
     Q(x) = Σ_i q_i(x_i)                                                                                    (J3)
 
 (J1) is the pipeline that reads one step ahead of compute; with a single step it is the bottleneck law (Denning & Buzen
-1978), below which no schedule comes. (J3) is the additive proxy of layer-wise integer programming: Hubara et al. 2020,
-arXiv 2006.10518; HAWQ-V3, arXiv 2011.10680: each matrix perturbs the output for itself.
+1978), below which no schedule comes. ``w`` is what the first step waits for the row of an embedding table, which every
+token reads wherever the matrices lie: the read hides behind the ``n - 1`` steps before, and holds the link,
+
+    w = max(0, (row − what those steps take)/(1 + laps), Σ_s t_{s,storage} + link − Σ_s t_s)
+
+with ``laps`` the whole tokens among those steps: these waited for a row, too. (J3) is the additive proxy of layer-wise
+integer programming: Hubara et al. 2020, arXiv 2006.10518; HAWQ-V3, arXiv 2011.10680: each matrix perturbs the output
+for itself.
 """
 
 from __future__ import annotations
@@ -23,7 +29,7 @@ Numbers = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 #: The stages of (J1), in the order of the columns of ``Problem.seconds``.
-STAGES = ("storage", "decompression", "compute")
+STAGES = ("storage", "decompression", "traffic", "arithmetic")
 #: Slack of budgets against rounding, relative.
 SLACK = 1e-9
 
@@ -34,15 +40,17 @@ class Problem:
 
     item: Indices  # (n,) the item that each option belongs to, 0 … m-1, ascending
     step: Indices  # (m,) the step of each item, 0 … k-1
-    seconds: Numbers  # (n, 3) of each stage [s]
+    seconds: Numbers  # (n, 4) of each stage [s]
     held: Numbers  # (n,) RAM taken all the time [bytes]
     staged: Numbers  # (n,) buffers taken while the step is read and computed [bytes]
     cost: Numbers  # (n,) quality
-    fixed: Numbers  # (k, 3) what a step takes whatever is chosen [s]
+    fixed: Numbers  # (k, 4) what a step takes whatever is chosen [s]
     ram_bytes: float
     cost_budget: float  # infinite: any quality will do
     n_buffers: int = 2  # steps in flight: the one computed and those read ahead
     staging_cap: float = float("inf")  # steps are cut so that buffers never exceed it [bytes]
+    row_s: float = 0.0  # a row of an embedding table, from the moment its read may start [s]
+    row_link_s: float = 0.0  # of which it holds the link [s]
 
     @property
     def n_items(self) -> int:
@@ -62,7 +70,22 @@ class Problem:
 
     def latency_s(self, chosen: Indices) -> float:
         """(J1) [s]"""
-        return float(self.loads(chosen).max(axis=1).sum())
+        loads = self.loads(chosen)
+        steps = loads.max(axis=1)
+        waits = (self.row_s - steps @ self.hiding) / (1 + self.laps)
+        busy = float(loads[:, 0].sum()) + self.row_link_s - steps.sum()
+        return float(steps.sum() + max(0.0, waits, busy))
+
+    @property
+    def laps(self) -> int:
+        """Whole tokens that a row is read ahead."""
+        return (self.n_buffers - 1) // len(self.fixed)
+
+    @property
+    def hiding(self) -> Numbers:
+        """``(k,)``: how often each step runs while a row is read: the last ``n_buffers - 1`` before a token begins."""
+        k = len(self.fixed)
+        return self.laps + (np.arange(k) >= k - (self.n_buffers - 1) % k).astype(np.float64)
 
     def staging_bytes(self, chosen: Indices) -> float:
         """The buffers of (J2)."""

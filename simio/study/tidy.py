@@ -15,7 +15,7 @@ _HINT = "pip install 'simio[report]'"
 
 
 def tidy(found: Compressibility) -> pd.DataFrame:
-    """Columns: model, quant, codec, what a row's ``tensors`` have but streams, and the row's rate, kl and perplexity.
+    """Columns: model, digest, quant, codec, what ``tensors`` have but streams, the row's rates, kl and perplexity.
 
     Raises ``MissingPackageError`` where pandas is not installed.
     """
@@ -26,10 +26,12 @@ def tidy(found: Compressibility) -> pd.DataFrame:
     rows = [
         {
             "model": found.model,
+            "digest": found.digest,
             "quant": row.quant,
             "codec": row.codec,
             **{key: value for key, value in tensor.to_json().items() if key != "streams"},
             "decompress_bytes_per_s": row.decompression and row.decompression.rate.median_bytes_per_s,
+            "relative_rate": row.decompression and row.decompression.relative_rate,
             "kl": row.kl,
             "perplexity": row.perplexity,
         }
@@ -37,7 +39,15 @@ def tidy(found: Compressibility) -> pd.DataFrame:
         for tensor in row.tensors
     ]
     frame = pd.DataFrame(rows)
-    floats = ("weight_mse", "output_error", "decompress_bytes_per_s", "kl", "perplexity", "bound_ratio")
+    floats = (
+        "weight_error",
+        "output_error",
+        "decompress_bytes_per_s",
+        "relative_rate",
+        "kl",
+        "perplexity",
+        "bound_ratio",
+    )
     return frame.astype({"layer": "Int32", **dict.fromkeys(floats, "float64")}) if rows else frame
 
 

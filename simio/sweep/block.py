@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simio.errors import InfeasibleError, SimioError
+from simio.predict.energy import energy_j_per_token
 from simio.predict.interval import interval
 from simio.predict.point import Point, evaluate
 from simio.predict.resolve import Resolved
@@ -69,7 +70,7 @@ def _one_by_one(frame: Frame, simulated: bool, n_draws: int) -> Outcome:
         found.runtime[j] = resolved.scenario.runtime
         if simulated:
             point = Point(point.plan, point.rates, point.timed, engine.run(point.timed).pass_end_s)
-        found.numbers[j] = row_of(point)
+        found.numbers[j] = row_of(point, energy_j_per_token(resolved, point))
         if n_draws:
             _draw(found, j, frame, resolved, point)
     return found
@@ -96,13 +97,14 @@ def difference(frame: Frame, j: int, row: NDArray[np.float64]) -> float:
     same scenario evaluated by itself.
     """
     try:
-        point = frames.point_of(frame, j)
+        resolved = frames.resolved(frame, j)
+        point = evaluate(resolved, frame.factors_of(j))
     except InfeasibleError:
         return float("inf")
     n = min(len(point.plan.order), point.plan.n_setup + CHECKED_TOKENS)
     played = np.array(engine.run(point.timed, n).pass_end_s)
     by_itself = np.array(point.pass_end_s[:n])
-    single = row_of(point)
+    single = row_of(point, energy_j_per_token(resolved, point))
     known = ~np.isnan(single)
     apart = np.abs(row - single)[known] / np.maximum(1e-300, np.abs(single[known]))
     return float(max(np.max(np.abs(by_itself - played) / played), np.max(apart, initial=0.0)))

@@ -23,7 +23,8 @@ from simio.plan import build
 from simio.plan.layout import Layout, lay_out
 from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
 from simio.plan.shares import DEMANDS, NOT_ASKED
-from simio.predict.point import Point, evaluate, heated, plan_of, rates_at
+from simio.predict.energy import Token, energy_j_per_token, energy_of, walked_bytes
+from simio.predict.point import evaluate, heated, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete, load_profile
 from simio.records.codec_profile import CodecProfile
 from simio.records.device import Device
@@ -105,9 +106,11 @@ def resolved(frame: Frame, j: int = 0) -> Resolved:
     return complete(scenario, device, profile, layout)
 
 
-def point_of(frame: Frame, j: int = 0) -> Point:
-    """Scenario ``j`` by itself. Raises ``SimioError``."""
-    return evaluate(resolved(frame, j), frame.factors_of(j))
+def row_alone(frame: Frame, j: int = 0) -> Column:
+    """The numbers of scenario ``j`` by itself. Raises ``SimioError``."""
+    one = resolved(frame, j)
+    point = evaluate(one, frame.factors_of(j))
+    return row_of(point, energy_j_per_token(one, point))
 
 
 def run(frame: Frame) -> Outcome:
@@ -188,6 +191,7 @@ class _Template:
     n_chunks: Column
     step_bytes: int  # staging of the largest step
     touched_bytes: int  # weights that a decoded token multiplies
+    walked_bytes: float  # those and the KV cache, on average
 
 
 _templates: dict[tuple[Any, ...], tuple[Layout, _Template]] = {}
@@ -229,7 +233,7 @@ def _make_template(one: Resolved) -> _Template:
         plan, flat, np.array(step_slab), np.array(step_rows), np.array(slab_request), chosen,
         flat.classes.column("raw_bytes")[chosen], flat.classes.column("link_bytes")[chosen],
         flat.classes.column("n_chunks")[chosen], build.step_staging(one.layout),
-        sum(n for step in decode.steps for _, n in step.weight_bytes),
+        sum(n for step in decode.steps for _, n in step.weight_bytes), walked_bytes(plan),
     )  # fmt: skip
 
 
@@ -271,19 +275,20 @@ def _run_pinned(frame: Frame, one: Resolved) -> Outcome:
         in_ram,
     )
     decompresses = ~pinned @ (template.n_chunks > 0) > 0
-    numbers, relative = np.empty((len(runs), loops.N_SUMMARY)), np.full((len(runs), 2), np.nan)
+    numbers, energy_j = np.empty((len(runs), loops.N_SUMMARY)), np.empty(len(runs))
+    relative = np.full((len(runs), 2), np.nan)
     draws_here = bool(frame.fixed.get("draws")) and frame.scenario(0).ram_bytes is not None
     for flag in (False, True):
         rows = np.flatnonzero(decompresses == flag)
         if len(rows):
             part = frame.only(runs[rows])
             with_flag = Streamed(template, loop, pinned[rows], staging[rows], prefetch[runs[rows]], flag)
-            numbers[rows] = run_hot(part, one, with_flag)
+            numbers[rows], energy_j[rows] = run_hot(part, one, with_flag)
             if draws_here:
                 relative[rows] = draws.of_streamed(one, with_flag, loop)
     total = int(template.raw_bytes.sum())
     some = Outcome.empty(len(runs))
-    fill(some, numbers)
+    fill(some, numbers, energy_j)
     draws.put(some, relative)
     some.set("hit_ratio", 1 - (total - in_ram) / template.touched_bytes if template.touched_bytes else 1.0)
     some.set("peak_ram_bytes", in_ram + staging + taken)
@@ -300,8 +305,8 @@ def _explain(found: Outcome, shared: Column) -> None:
             found.reason[j] = error.message
 
 
-def fill(found: Outcome, numbers: Column) -> None:
-    """From the columns of ``loops.summarise``."""
+def fill(found: Outcome, numbers: Column, energy_j: Column) -> None:
+    """From the columns of ``loops.summarise``, and energy per token."""
     found.set("tokens_per_s", numbers[:, loops.TOKENS_PER_S])
     found.set("ttft_s", numbers[:, loops.FIRST_TOKEN] - numbers[:, loops.LOAD])
     found.set("cold_start_s", numbers[:, loops.FIRST_TOKEN])
@@ -311,6 +316,7 @@ def fill(found: Outcome, numbers: Column) -> None:
     found.set("bound_lower_s", numbers[:, loops.LOWER])
     found.set("bound_upper_s", numbers[:, loops.UPPER])
     found.set("run_s", numbers[:, loops.RUN])
+    found.set("energy_j_per_token", energy_j)
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +333,10 @@ class Streamed:
     @property
     def flat(self) -> Flat:
         return self.template.flat
+
+    @property
+    def walked_bytes(self) -> float:
+        return self.template.walked_bytes
 
     def plan(self, scenario: Scenario) -> Plan:
         """A plan that meets the rates these runs meet."""
@@ -351,16 +361,32 @@ class Streamed:
         return out
 
 
-def run_hot(frame: Frame, one: Resolved, runs: Any) -> Column:
-    """``runs`` at the device's rates, and again as hot as that run makes it half-way; as ``evaluate``."""
+def run_hot(frame: Frame, one: Resolved, runs: Any) -> tuple[Column, Column]:
+    """``runs`` at the device's rates, and again as hot as that run makes it half-way; as ``evaluate``.
+
+    Returns the columns of ``loops.summarise`` and energy per token, NaN where the device has no powers.
+    """
     plan = runs.plan(one.scenario)
-    factors = Factors(**frame.factors)
-    cool: Column = runs(plan, runs.flat.classes.times(rates_at(one, plan, factors), frame.n))
-    hot = heat_of(frame, one, cool[:, loops.RUN])
-    if hot is None:
-        return cool
-    again: Column = runs(plan, runs.flat.classes.times(rates_at(one, plan, factors.times(hot)), frame.n))
-    return again
+    rates = rates_at(one, plan, Factors(**frame.factors))
+    numbers: Column = runs(plan, runs.flat.classes.times(rates, frame.n))
+    hot = heat_of(frame, one, numbers[:, loops.RUN])
+    if hot is not None:
+        rates = rates_at(one, plan, Factors(**frame.factors).times(hot))
+        numbers = runs(plan, runs.flat.classes.times(rates, frame.n))
+    energy = energy_of(one.device, one.profile.ratio, plan, rates, _token(numbers, runs.walked_bytes))
+    return numbers, np.full(frame.n, np.nan) if energy is None else np.asarray(energy)
+
+
+def _token(numbers: Column, walked: float) -> Token:
+    """A decoded token of every scenario, from the columns of ``loops.summarise``."""
+    return Token(
+        run_s=1 / numbers[:, loops.TOKENS_PER_S],
+        computing_s=numbers[:, loops.COMPUTING],
+        inflating_s=numbers[:, loops.INFLATING],
+        reading_s=numbers[:, loops.READING],
+        link_bytes=numbers[:, loops.BYTES],
+        walked_bytes=walked,
+    )
 
 
 # --- one plan for all -----------------------------------------------------------------------------------------------
@@ -373,6 +399,11 @@ class _Whole:
     planned: Plan
     flat: Flat
     loop: Mapping[str, Any]
+
+    @property
+    def walked_bytes(self) -> float:
+        """See ``predict.energy``."""
+        return walked_bytes(self.planned)
 
     def plan(self, scenario: Scenario) -> Plan:
         """The plan itself."""
@@ -416,14 +447,14 @@ def _run_together(frame: Frame, is_resident: bool) -> Outcome:
     found = Outcome.empty(frame.n)
     try:
         if frame.n == 1:
-            found.numbers[0] = row_of(point_of(frame))
+            found.numbers[0] = row_alone(frame)
             return found
         one = resolved(frame)
         plan = plan_of(one)
     except InfeasibleError as error:
         found.reason[:] = error.message
         return found
-    fill(found, run_hot(frame, one, _Whole(plan, Flat.of(plan), loops.compiled())))
+    fill(found, *run_hot(frame, one, _Whole(plan, Flat.of(plan), loops.compiled())))
     if frame.fixed.get("draws"):
         draws.put(found, draws.of_plan(frame.scenario(0), one, plan))
     found.set("hit_ratio", plan.hit_ratio)

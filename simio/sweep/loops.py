@@ -18,7 +18,9 @@ from simio.plan import shares
 
 #: Columns that ``summarise`` fills.
 TOKENS_PER_S, FIRST_TOKEN, LOAD, P50, P95, BYTES, LOWER, UPPER, RUN = range(9)
-N_SUMMARY = 9
+#: Of a decoded token, on average: time of the link, of decompression (all workers) and of compute.
+READING, INFLATING, COMPUTING = range(9, 12)
+N_SUMMARY = 12
 
 
 @lru_cache(maxsize=1)
@@ -53,16 +55,19 @@ def summarise(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers,
     """Fill ``out`` from the ends of a run's passes.
 
     ``sums``, per distinct pass: time of the link, reads, time of decompression, time of compute, bytes of the link.
-    The formulas are those of ``Point``, ``TokenLatency`` and ``bounds.demand``.
+    The formulas are those of ``Point``, ``TokenLatency``, ``bounds.demand`` and ``predict.energy``.
     """
     n = len(ends)
     latencies = np.empty(n - n_setup)
     total = 0.0
-    n_bytes = 0.0
+    n_bytes = reading = inflating = computing = 0.0
     for i in range(n_setup, n):
         latencies[i - n_setup] = ends[i] - ends[i - 1]
         total += latencies[i - n_setup]
         n_bytes += sums[order[i], 4]
+        reading += sums[order[i], 0]
+        inflating += sums[order[i], 2]
+        computing += sums[order[i], 3]
     latencies.sort()
     link = slots = inflate = compute = 0.0
     for p in order:
@@ -80,6 +85,9 @@ def summarise(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers,
     out[6] = max(link, slots / n_slots, inflate / n_workers, compute)
     out[7] = slots + inflate + compute
     out[8] = ends[n - 1]
+    out[9] = reading / n_decoded
+    out[10] = inflating / n_decoded
+    out[11] = computing / n_decoded
 
 
 def keep_ends(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers, out):  # type: ignore[no-untyped-def]

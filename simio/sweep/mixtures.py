@@ -28,7 +28,7 @@ from simio.predict.resolve import Resolved
 from simio.records.plan import Care, Fetch, Plan, RamUse, Step
 from simio.records.scenario import Scenario
 from simio.sweep import loops
-from simio.sweep.outcome import Outcome, row_of
+from simio.sweep.outcome import Outcome
 from simio.sweep.tables import Classes, Times
 
 if TYPE_CHECKING:
@@ -112,6 +112,7 @@ class _Template:
     visit_bytes: Column  # of one expert of the layer visited
     first_decoded: int  # visit
     touched_bytes: int  # weights that decoded tokens multiply
+    walked_bytes: float  # those and the KV cache, of a decoded token on average
     largest: int  # bytes of one expert
 
 
@@ -153,7 +154,7 @@ class _Maker:
         self.kinds: dict[tuple[Any, ...], tuple[int, int, int]] = {}
         self.kind_first: list[int] = []
         self.rows: list[_Row] = []
-        self.touched = 0
+        self.touched, self.kv_bytes = 0, 0.0
 
     def template(self) -> _Template:
         """All of it."""
@@ -165,7 +166,7 @@ class _Maker:
         for first in range(0, s.prompt_tokens, s.batch_tokens):
             n = min(s.batch_tokens, s.prompt_tokens - first)
             self._walk("prefill", first, n, union(self.routing[first : first + n]), first + n == s.prompt_tokens)
-        n_setup, first_decoded, self.touched = len(self.pass_entry) - 1, len(self.visit_bytes), 0
+        n_setup, first_decoded, self.touched, self.kv_bytes = len(self.pass_entry) - 1, len(self.visit_bytes), 0, 0.0
         for position in range(s.prompt_tokens, s.prompt_tokens + s.n_tokens - 1):
             self._walk("decode", position, 1, self.routing[position], True)
         looked_up = list(references(s, self.layout, self.routing))
@@ -175,17 +176,20 @@ class _Maker:
         place_first, place_last, fetch_class = self.pool.laid_out()
         step, kind, visit, place = (np.array(column, np.int64) for column in zip(*self.entries, strict=True))
         groups = np.array([row[2] for row in self.rows], np.int64)
+        walked = (self.touched + self.kv_bytes) / (len(self.pass_entry) - 1 - n_setup)
         return _Template(
             self.classes, n_setup, np.array(self.pass_entry), step, kind, visit, place, np.array(self.kind_first),
             np.ascontiguousarray(groups[:, :, 0]), np.ascontiguousarray(groups[:, :, 1]),
             np.array([row[0] for row in self.rows]), np.array([row[1] for row in self.rows]),
             np.ascontiguousarray(groups[:, :, 2]), place_first, place_last, fetch_class, distances(keys, sizes),
-            np.array(self.visit_first), np.array(self.visit_bytes), first_decoded, self.touched, int(sizes.max()),
+            np.array(self.visit_first), np.array(self.visit_bytes), first_decoded, self.touched, walked,
+            int(sizes.max()),
         )  # fmt: skip
 
     def _fixed(self, step: Step) -> None:
         self.entries.append((self.classes.step(step), -1, 0, self.pool.place(step.fetches)))
         self.touched += sum(n for _, n in step.weight_bytes)
+        self.kv_bytes += step.kv_bytes
 
     def _walk(self, kind: str, position: int, n_tokens: int, routing: list[tuple[int, ...]], wants: bool) -> None:
         dense = self.walker.passes.dense_steps(kind, position, n_tokens, wants)
@@ -247,6 +251,11 @@ class _Mixture:
         """What has the classes to be timed."""
         return self.template
 
+    @property
+    def walked_bytes(self) -> float:
+        """See ``predict.energy``."""
+        return self.template.walked_bytes
+
     def plan(self, scenario: Scenario) -> Plan:
         """A plan that meets the rates these runs meet."""
         return Plan(
@@ -277,7 +286,7 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     easy = np.array([s is not None and _is_easy(s, template.largest) for s in shares])
     for j in np.flatnonzero([s is not None for s in shares] & ~easy).tolist():
         try:
-            found.numbers[j] = row_of(frames.point_of(frame, j))
+            found.numbers[j] = frames.row_alone(frame, j)
         except SimioError as error:
             found.reason[j] = error.message
     runs = np.flatnonzero(easy)
@@ -291,7 +300,7 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
     runner = _Mixture(template, one.layout, loop, missing, swapped)
     some = Outcome.empty(len(runs))
-    frames.fill(some, frames.run_hot(frame.only(runs), one, runner))
+    frames.fill(some, *frames.run_hot(frame.only(runs), one, runner))
     decoded = slice(template.first_decoded, None)
     missed = missing[:, decoded] @ template.visit_bytes[decoded]
     n_lookups = template.visit_first[-1] - template.visit_first[template.first_decoded]

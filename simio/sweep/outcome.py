@@ -14,7 +14,8 @@ from simio.records.prediction import TokenLatency
 #: Columns of ``Outcome.numbers``; times in seconds, sizes in bytes.
 COLUMNS = (
     "tokens_per_s", "ttft_s", "cold_start_s", "p50_s", "p95_s", "bytes_per_token", "hit_ratio", "cache_hit_ratio",
-    "peak_ram_bytes", "bound_lower_s", "bound_upper_s", "run_s", "interval_low", "interval_high", "sim_difference",
+    "peak_ram_bytes", "bound_lower_s", "bound_upper_s", "run_s", "energy_j_per_token",
+    "interval_low", "interval_high", "sim_difference",
 )  # fmt: skip
 NUMBER = {name: i for i, name in enumerate(COLUMNS)}
 
@@ -41,8 +42,8 @@ class Outcome:
         self.numbers[:, NUMBER[name]] = values
 
 
-def row_of(point: Point) -> NDArray[np.float64]:
-    """The numbers of one evaluated scenario."""
+def row_of(point: Point, energy_j_per_token: float | None) -> NDArray[np.float64]:
+    """The numbers of one evaluated scenario; no energy where the device file has no powers."""
     decode, whole = demand(point.timed, point.plan.n_setup), demand(point.timed)
     latencies = point.token_latencies_s
     latency = TokenLatency.of(latencies)
@@ -54,6 +55,7 @@ def row_of(point: Point) -> NDArray[np.float64]:
         "bytes_per_token": decode.link_bytes / len(latencies), "hit_ratio": point.plan.hit_ratio,
         "cache_hit_ratio": np.nan if cached is None else cached, "peak_ram_bytes": float(point.plan.ram.peak),
         "bound_lower_s": whole.lower_s, "bound_upper_s": whole.upper_s, "run_s": point.pass_end_s[-1],
+        "energy_j_per_token": np.nan if energy_j_per_token is None else energy_j_per_token,
     }  # fmt: skip
     for name, value in found.items():
         row[NUMBER[name]] = value

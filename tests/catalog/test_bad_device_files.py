@@ -156,6 +156,22 @@ BAD = {
 }  # fmt: skip
 
 
+def _watts(value: float, unit: str = "W") -> str:
+    return f'{{ value = {value}, unit = "{unit}", source = "bench" }}'
+
+
+POWER = f"""
+[power]
+baseline = {_watts(250, "mW")}
+dram = {_watts(8, "pJ/bit")}
+storage_read = {_watts(1.3)}
+
+[power.core]
+big = {_watts(2)}
+little = {_watts(0.5)}
+"""
+
+
 def _write(folder: Path, text: str) -> Path:
     path = folder / "demo.toml"
     path.write_text(text, encoding="utf-8")
@@ -188,6 +204,31 @@ def test_a_bad_file_is_refused_with_file_and_key(tmp_path: Path, old: str, new: 
     told = [f"{problem.where}: {problem.what}" for problem in catalog.check(path)]
     assert any(problem.startswith(f"{where}: ") and what in problem for problem in told), told
     assert told[0] in caught.value.message
+
+
+def test_powers_are_read_in_si_with_a_core_of_every_cluster(tmp_path: Path) -> None:
+    power = catalog.load(str(_write(tmp_path, GOOD + POWER))).power
+    assert power is not None
+    assert power.baseline.value == 0.25
+    assert power.dram.value == pytest.approx(64e-12)
+    assert {name: core.value for name, core in power.core.items()} == {"big": 2.0, "little": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "where", "what"),
+    [
+        ("storage_read", "storage_write", "power.storage_write", "unknown key"),
+        ("storage_read", "storage_write", "power.storage_read", "is missing"),
+        ("little", "tiny", "power.core.tiny", "unknown key"),
+        ("little", "tiny", "power.core.little", "is missing"),
+        ('8, unit = "pJ/bit"', '8, unit = "W"', "power.dram", "measures w"),
+        ('250, unit = "mW"', '250, unit = "J/GB"', "power.baseline", "measures j_per_byte"),
+    ],
+)
+def test_bad_powers_are_refused(tmp_path: Path, old: str, new: str, where: str, what: str) -> None:
+    assert old in POWER
+    problems = catalog.check(_write(tmp_path, GOOD + POWER.replace(old, new, 1)))
+    assert any(problem.where == where and what in problem.what for problem in problems), problems
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import re
 import tomllib
 from collections.abc import Iterator
@@ -25,6 +26,8 @@ WANTED = [
     "jetson-orin-nano", "steam-deck", "macbook-air-m1", "macbook-air-m2", "nvme-minipc",
 ]  # fmt: skip
 
+POWERED = [path.stem for path in FILES if "power" in tomllib.loads(path.read_text(encoding="utf-8"))]
+each_powered_device = pytest.mark.parametrize("device", POWERED, indirect=True)
 each_device = pytest.mark.parametrize("device", [path.stem for path in FILES], indirect=True)
 
 
@@ -123,6 +126,15 @@ def test_every_weight_class_has_a_rate_and_low_bit_types_run_slower_per_byte(dev
 def test_lz4_decompresses_faster_than_zstd_and_zstd_faster_than_brotli(device: Device) -> None:
     rates = {name: quantity.value for name, quantity in device.cpu.decompress.items()}
     assert rates["lz4"] > rates["zstd"] > rates["brotli"] > 50e6
+
+
+@each_powered_device
+def test_faster_cores_draw_more_and_all_of_them_no_more_than_a_phone_can_give(device: Device) -> None:
+    assert device.power is not None
+    watts = [device.power.core[cluster.name].value for cluster in device.cpu.clusters]
+    assert watts == sorted(watts, reverse=True)
+    n_cores = [cluster.n_cores for cluster in device.cpu.clusters]
+    assert device.power.baseline.value < sum(map(operator.mul, watts, n_cores)) < 20
 
 
 def test_ufs_4_is_not_taken_at_its_interface_maximum() -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import struct
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import xxhash
 from command_line import simio
+from resealing import resealed
 
-from simio.container.header import HEADER_BYTES, Header, aligned
+from simio.container.header import HEADER_BYTES
 from simio.container.packing import Packed
 from simio.container.reading import Container
 from simio.container.unpacking import unpack
@@ -186,23 +185,6 @@ def test_a_container_of_a_later_version_says_update(packed: Packed) -> None:
     assert caught.value.hint == "update simio"
 
 
-def _resealed(path: Path, change) -> None:
-    """Change the facts of a container and make all checksums fit again."""
-    data = path.read_bytes()
-    header = Header.from_bytes(data[:HEADER_BYTES], path, len(data))
-    at = header.index_offset + header.n_chunks * 40
-    facts = json.loads(data[at : at + header.facts_bytes])
-    change(facts)
-    text = json.dumps(facts).encode()
-    used = data[header.index_offset : at] + text
-    index = used.ljust(aligned(len(used)), b"\0")
-    header = replace(
-        header, file_bytes=header.index_offset + len(index), index_bytes=len(index), facts_bytes=len(text),
-        index_xxh3=xxhash.xxh3_64_intdigest(index),
-    )  # fmt: skip
-    path.write_bytes(header.to_bytes() + data[HEADER_BYTES : header.index_offset] + index)
-
-
 def _rename(facts, name: str) -> None:
     facts["files"]["name"][0] = facts["model"]["files"][0] = name
 
@@ -227,8 +209,8 @@ CONTRADICTIONS = {
 @pytest.mark.parametrize("what", CONTRADICTIONS)
 def test_an_index_that_contradicts_itself_is_refused_even_with_right_checksums(packed: Packed, what: str) -> None:
     shutil.copy(packed.path, packed.path.with_suffix(".copy"))
-    _resealed(packed.path.with_suffix(".copy"), lambda facts: None)
+    resealed(packed.path.with_suffix(".copy"), lambda facts: None)
     Container.open(packed.path.with_suffix(".copy")).close()
-    _resealed(packed.path, CONTRADICTIONS[what])
+    resealed(packed.path, CONTRADICTIONS[what])
     with pytest.raises(ContainerError, match="contradicts itself"):
         Container.open(packed.path)

@@ -91,8 +91,8 @@ def _value(key: bytes, kind: int, raw: bytes) -> bytes:
 GOOD = [("blk.0.ffn_up.weight", [64, 2], F32, 0)]
 
 BAD_GGUF: dict[str, tuple[dict[str, Any], str]] = {
-    "wrong magic": ({"magic": b"GGML"}, "magic"),
-    "magic of zeros": ({"magic": bytes(4)}, "magic"),
+    "wrong magic": ({"magic": b"GGML"}, "begins with"),
+    "magic of zeros": ({"magic": bytes(4)}, "begins with"),
     "version 1": ({"version": 1}, "version 1"),
     "version 99": ({"version": 99}, "version 99"),
     "version zero": ({"version": 0}, "version 0"),
@@ -151,6 +151,22 @@ def test_a_gguf_header_cut_anywhere_is_refused(n_bytes: int, tmp_path: Path, ggu
 @pytest.mark.parametrize("name", ["model.safetensors", "model.gguf", "model"])
 def test_an_empty_file_is_refused(name: str, tmp_path: Path) -> None:
     _refused(tmp_path / name, b"", "empty")
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".gguf"])
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (b"a text that somebody gave this name\n", "is it a"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html><body>404 not found</body></html>", "web page"),
+    ],
+)
+def test_a_text_by_the_name_of_a_model_is_no_damaged_model(
+    suffix: str, content: bytes, hint: str, tmp_path: Path
+) -> None:
+    error = _refused(tmp_path / f"model{suffix}", content, "begins with")
+    assert hint in error.hint
 
 
 @pytest.mark.parametrize("suffix", [".bin", ".pt", ".pth", ".ckpt"])

@@ -57,12 +57,18 @@ def test_a_negative_vocabulary_means_a_head_of_its_own(tmp_path: Path) -> None:
     assert model.tensors[-1].name == "output.weight"
 
 
-@pytest.mark.parametrize("extra", [1, 160])
-def test_a_file_of_another_size_is_not_claimed(extra: int, tmp_path: Path) -> None:
-    (tmp_path / "m.bin").write_bytes(checkpoint(extra=extra))
-    assert not Llama2c.sniff(tmp_path / "m.bin")
-    with pytest.raises(ModelFileError, match="not read"):
-        open_model(tmp_path / "m.bin")
+@pytest.mark.parametrize(
+    ("size", "says"), [(29, "truncated"), (5000, "truncated"), (-1, "truncated"), (4, "not a checkpoint")]
+)
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_file_of_another_size_says_what_its_header_asks_for(
+    size: int, says: str, whole: bool, tmp_path: Path
+) -> None:
+    data = checkpoint()
+    cut = data[:size] if says == "truncated" else data + bytes(size)
+    (tmp_path / "m.bin").write_bytes(cut)
+    with pytest.raises(ModelFileError, match=f"asks for {len(data)} bytes, the file has {len(cut)}: {says}"):
+        open_model(tmp_path / "m.bin" if whole else tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\x80\x02}q\x00." * 20, struct.pack("<7i", *[2**31 - 1] * 7) + b"x"])

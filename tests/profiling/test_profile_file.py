@@ -86,6 +86,8 @@ def test_an_edited_profile_is_refused(path, change, says):
     with pytest.raises(ProfileError, match=says) as caught:
         profile_file.load(path)
     assert str(path) in caught.value.message
+    assert "Error(" not in caught.value.message
+    assert "zip()" not in caught.value.message
     assert caught.value.hint
 
 

@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import random
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from packed import MODELS, N_TOKENS, PROMPT, container, expected, run_it
+from packed import DENSE, MODELS, N_TOKENS, PROMPT, container, expected, planned, read_per_token, row_bytes, run_it
 
-from simio import catalog
 from simio.container.profile import sizes_of_container
 from simio.container.reading import Container
 from simio.errors import ContainerError, UsageError
 from simio.plan import layout
-from simio.plan.layout import Layout, Slab, lay_out
-from simio.predict.point import plan_of
-from simio.predict.resolve import complete
+from simio.plan.layout import Slab, lay_out
 from simio.records.plan import Plan
-from simio.records.scenario import Scenario
 from simio.runtime.matrices import Matrix
-from simio.runtime.places import Places, row_blocks
-from simio.runtime.running import Ran
+from simio.runtime.places import row_blocks
 from simio.runtime.schedule import request_of
 
 CODECS = ("raw", "lz4:1", "zstd:1", "byteplane(zstd:1)", "plan")
-DENSE = tuple(name for name in MODELS if "experts" not in name)
 MIXTURES = tuple(name for name in MODELS if "experts" in name)
 
 
@@ -84,33 +78,9 @@ def test_a_long_prompt_in_many_batches_gives_the_same_tokens():
         assert len(ran.measurement.token_s) == N_TOKENS - 1
 
 
-def planned(path: Path, ran: Ran) -> tuple[Plan, Layout]:
-    """What simio plans for the settings that the measurement states."""
-    with Container.open(path) as opened:
-        profile = sizes_of_container(opened)
-    scenario = Scenario("host-epyc-zen3", str(path), **ran.measurement.known, draws=0)
-    resolved = complete(scenario, catalog.load(scenario.device), profile)
-    return plan_of(resolved), resolved.layout
-
-
-def read_per_token(plan: Plan) -> list[int]:
-    """Bytes from storage of every decoded token."""
-    passes = [plan.passes[index] for index in plan.order[plan.n_setup :]]
-    return [sum(fetch.link_bytes for step in p.steps for fetch in step.fetches) for p in passes]
-
-
 def reads_per_token(plan: Plan) -> list[int]:
     passes = [plan.passes[index] for index in plan.order[plan.n_setup :]]
     return [sum(fetch.n_reads for step in p.steps for fetch in step.fetches) for p in passes]
-
-
-def row_bytes(path: Path, tokens: Sequence[int]) -> list[int]:
-    """What the rows of ``tokens`` take to read: their chunks."""
-    with Container.open(path) as opened:
-        places = Places(opened)
-        table = places.matrix(places.table)
-        spans = [places.covering(table.name, token * table.row_bytes, table.row_bytes)[0] for token in tokens]
-        return [request_of(opened, numbers).n_bytes for numbers in spans]
 
 
 BYTES_SETTINGS = (

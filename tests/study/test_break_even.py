@@ -69,5 +69,10 @@ def test_nothing_that_shrinks_is_not_worth_the_bother():
     assert (worth.gain, worth.serial_gain, worth.verdict) == (1.0, 1.0, "do not bother")
 
 
+def test_what_shrank_without_a_measured_rate_is_not_judged():
+    worth = break_even(tiny.device(), SIZES, None)
+    assert (worth.gain, worth.decompress_bytes_per_s, worth.verdict) == (1.0, None, "not measured")
+
+
 def test_a_device_without_a_rate_of_the_codec_is_not_judged():
     assert break_even(tiny.device(), SIZES, replace(ZSTD, anchor="brotli")).verdict == "not known"

@@ -24,8 +24,19 @@ def test_the_table_has_a_line_a_layout_and_says_what_is_kept(model_file):
     for quant in QUANTS.split(","):
         assert sum(line.strip().startswith(f"{quant} ") for line in lines) >= 2
     assert "pixel8" in done.out
-    assert "int8:tensor keeps a matrix as it is" in done.out
+    assert "each of int8:tensor, int8:channel keeps a matrix as it is" in done.out
     assert "int4:group32 keeps 2 matrices as they are" in done.out
+
+
+def test_layouts_left_out_for_one_reason_are_one_line(model_file):
+    done = study(model_file, "--quant", "int4:group4096,int8:group4096,awq:int4:group32,gptq:int4:group32,int8:tensor",
+                 "--codec", "raw")  # fmt: skip
+    lines = [line for line in done.out.splitlines() if "is left out" in line]
+    assert [line.partition(" is left out")[0] for line in lines] == [
+        "each of awq:int4:group32, gptq:int4:group32",
+        "each of int4:group4096, int8:group4096",
+    ]
+    assert "it needs rows of a multiple of 4096 weights" in lines[1]
 
 
 def test_json_and_the_outputs_of_a_directory_agree(model_file, tmp_path):
@@ -90,6 +101,8 @@ def test_a_second_run_gives_the_same_rates_because_they_are_remembered(model_fil
         (["--chunk-size", "1KiB"], 2, "4 KiB"),
         (["-o", "nowhere/at/all"], 2, "mkdir"),
         (["-o", "study.xlsx"], 2, ".parquet"),
+        (["--text", "none.txt"], 2, "--text none.txt: cannot be read: No such file"),
+        (["--text", "."], 2, "--text .: cannot be read: Is a directory"),
     ],
 )
 def test_mistakes_are_named(model_file, words, code, says):
@@ -110,9 +123,32 @@ def test_files_that_cannot_be_studied(tmp_path, model_file):
     assert "no matrix" in done.err
 
 
+@pytest.mark.parametrize(
+    ("value", "says"), [(np.nan, "NaN or infinity"), (np.inf, "NaN or infinity"), (0, "zeros only")]
+)
+def test_matrices_that_hold_nothing_to_measure_are_an_error(tmp_path, value, says):
+    weights = {f"blk.{i}.attn_q.weight": np.full((64, 64), value, np.float32) for i in range(2)}
+    save_file(weights, tmp_path / "none.safetensors")
+    done = study(tmp_path / "none.safetensors", "--quant", "int8:tensor", "--json")
+    assert (done.code, done.out) == (4, "")
+    assert f"all 2 matrices hold {says}, so nothing was measured" in done.err
+
+
 def test_an_output_that_cannot_be_written_is_refused_before_the_work(model_file, tmp_path):
     (tmp_path / "file").write_text("")
-    assert study(model_file, "-o", tmp_path / "file" / "out").code in (2, 9)
+    for name in ("file", "file/out", "file/out.json", "file/more/out.parquet"):
+        done = study(model_file, "-o", tmp_path / name)
+        assert done.code == 2
+        assert f"{tmp_path / 'file'} is a file" in done.err
+
+
+def test_a_cache_that_cannot_be_written_is_one_warning(model_file, tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("")
+    monkeypatch.setenv("SIMIO_CACHE", str(tmp_path / "cache"))
+    done = study(model_file, "--quant", QUANTS, "--codec", "zstd:1", "--json")
+    assert done.code == 0
+    assert done.err.count("--no-cache") == 1
+    assert {row["quant"] for row in done.json["rows"]} == set(QUANTS.split(","))
 
 
 def test_the_help_has_an_example():

@@ -7,15 +7,17 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from studied import LAYOUTS, MB, choices, decoder, setting, slow_disk, study
+from studied import LAYOUTS, MB, choices, decoder, read, setting, slow_disk, study
+from tiny import device
 
 from simio.errors import SimioError, UsageError
 from simio.predict import laws
 from simio.predict.point import evaluate
 from simio.predict.resolve import complete
+from simio.records.model import Tensor
 from simio.study import exhaustive
-from simio.study.candidates import candidates
-from simio.study.choices import records_of, table
+from simio.study.candidates import AS_STORED, candidates
+from simio.study.choice_table import table
 from simio.study.joint import joint
 from simio.study.milp import solve
 from simio.study.mixed_profile import mixed_profile
@@ -58,6 +60,41 @@ def test_the_linear_model_says_what_the_prediction_says(ram, decompress):
     outcome = joint(choices(decoder(3)), setting(ram, BETWEEN, slow_disk(decompress=decompress))).outcome
     assert outcome.model_s == pytest.approx(outcome.predicted_s, rel=0.05)
     assert outcome.bound_s <= outcome.model_s * (1 + 1e-9)
+
+
+def looking_up(of, is_tied):
+    """``of`` with a table, one row of which every token reads; it is the head, too, where ``is_tied``."""
+    table_ = Tensor("token_embd.weight", (2000, 1000), "F16", "embedding", None, None, 1, 2_000_000, 4_000_000)
+    rest = [t for t in of.tensors if not (is_tied and t.role == "head")]
+    return replace(of, tensors=(table_, *rest), n_bytes=4_000_000 + sum(t.n_bytes for t in rest))
+
+
+@pytest.mark.parametrize("prefetch", [1, 2, 7, 9])
+@pytest.mark.parametrize("latency", [1e-5, 1e-3, 2e-2])
+@pytest.mark.parametrize("is_tied", [False, True])
+def test_with_all_weights_in_ram_the_linear_model_is_the_prediction(is_tied, latency, prefetch):
+    """Also where the row of a table that each token reads takes longer than many steps compute."""
+    slow = device(bandwidth=2e8, latency_s=latency, memory=2e10, usable=64 * MB)
+    kernels = {"int8": 1e10, "int4": 4e9, "f16": 3e10, "f32": 1e10}  # arithmetic binds some steps, traffic others
+    gemv = {kernel: replace(slow.cpu.gemv["int8"], value=rate) for kernel, rate in kernels.items()}
+    made = setting(60 * MB, BETWEEN, replace(slow, cpu=replace(slow.cpu, gemv=gemv)), prefetch_depth=prefetch)
+    made = replace(
+        made, scenario=replace(made.scenario, n_tokens=1500)
+    )  # the first tokens, which wait less, hardly count
+    outcome = joint(choices(looking_up(decoder(3), is_tied), codecs=("raw",)), made).outcome
+    assert {row.residency for row in outcome.rows} == {"ram"}
+    assert outcome.model_s == pytest.approx(outcome.predicted_s, rel=1e-3)
+
+
+def test_the_row_of_a_table_that_is_the_head_is_read_where_the_head_is():
+    of = looking_up(decoder(3), is_tied=True)
+    regime = candidates(choices(of), setting(60 * MB, BETWEEN), decompresses=False)
+    assert regime.problem.row_s == 0
+    (head,) = [item for item, group in enumerate(regime.items) if group[0].tensor.role == "embedding"]
+    columns = range(*regime.problem.options_of(head).indices(len(regime.residency)))
+    of_place = {regime.residency[c]: c for c in columns if regime.labels[c] == AS_STORED}
+    assert regime.problem.held[of_place["flash"]] == 2 * 4096
+    assert regime.problem.seconds[of_place["ram"], 0] == 0
 
 
 def test_few_tensors_are_placed_as_trying_every_selection_places_them():
@@ -150,16 +187,16 @@ def test_costs_add_up_to_what_was_measured():
     mlps = [c for c in by_kl.choices if c.tensor.name == "blk.0.ffn_up.weight"]
     assert heads[0].options[0].cost == pytest.approx(4 * mlps[0].options[0].cost)  # twice the weights, twice the error
     with pytest.raises(UsageError, match="no output_error"):
-        table(of, records_of(study(of)), "output_error")
+        table(of, read(study(of)), "output_error")
     with pytest.raises(UsageError, match="no quantizer 'q4_k'"):
         by_kl.cost_of("q4_k")
 
 
-def test_a_study_of_another_model_gives_the_means_of_its_roles():
-    of = decoder(2, scale=3)
-    borrowed = table(of, records_of(study(decoder(3))), "weight_error")
+def test_a_preset_takes_the_means_of_its_roles():
+    of = replace(decoder(2, scale=3), source="preset")
+    borrowed = table(of, read(study(decoder(3))), "weight_error")
     assert "6" not in borrowed.notes[0].split("of")[0]
-    own = choices(of)
+    own = choices(decoder(2, scale=3))
     assert not own.notes
     for a, b in zip(borrowed.choices, own.choices, strict=True):
         for option, same in zip(a.options, b.options, strict=True):
@@ -167,6 +204,43 @@ def test_a_study_of_another_model_gives_the_means_of_its_roles():
             assert option.raw_bytes == pytest.approx(same.raw_bytes, abs=2)
             assert option.stored_bytes == pytest.approx(same.stored_bytes, rel=1e-3)
             assert option.cost == pytest.approx(same.cost)
+
+
+@pytest.mark.parametrize("of", [decoder(2), decoder(3, scale=2)])
+def test_the_study_of_another_model_is_refused_for_a_file(of):
+    with pytest.raises(UsageError, match="not of made up, which has no blk") as refused:
+        table(of, read(study(decoder(3))), "weight_error")
+    assert "simio study compressibility" in refused.value.hint
+
+
+def test_a_study_of_other_weights_of_the_same_shapes_is_named():
+    of, document = decoder(3), study(decoder(3))
+    assert not table(of, read(document | {"digest": of.digest}), "weight_error").notes
+    (note,) = table(of, read(document | {"digest": "abc"}), "weight_error").notes
+    assert "other weights" in note
+
+
+def test_layouts_and_tensors_that_were_not_measured_are_left_out_and_named():
+    """q4 left a matrix as it was, so that its KL is not that of a whole; a tied table is not quantized in that run."""
+    of = looking_up(decoder(3), is_tied=True)
+    document = study(of, kl=True)
+    for row in document["rows"]:
+        if row["quant"] == "int4:group32":
+            row["kl"] = None
+        for tensor in row["tensors"]:
+            tensor["output_error"] = None if tensor["role"] == "embedding" else tensor["weight_mse"]
+    made = table(of, read(document), "kl")
+    assert {quant for quant, _ in made.labels} == {layout.name for layout in LAYOUTS} - {"int4:group32"}
+    assert [c.tensor.name for c in made.choices if not c.options] == ["token_embd.weight"]
+    assert made.notes == (
+        "int4:group32: no kl in the study, so not chosen",
+        "token_embd.weight: no kl in the study under int8:tensor, int8:group32, int4:tensor, so as stored beside them",
+    )
+    assert made.cost_of("int4:tensor") == pytest.approx(10 * 0.2)
+    assert table(of, read(document), "output_error").notes[0].startswith("token_embd.weight: no output_error")
+    assert joint(made, setting(30 * MB, 1e-2)).outcome.cost <= 1e-2
+    with pytest.raises(UsageError, match="no quantizer 'int4:group32' with kl"):
+        made.cost_of("int4:group32")
 
 
 def test_a_codec_without_a_rate_on_the_device_is_left_out():
@@ -181,9 +255,7 @@ def test_a_layout_that_does_not_take_every_tensor_is_named():
     for row in document["rows"]:
         if row["quant"] == "int4:group32":
             row["tensors"] = [t for t in row["tensors"] if t["role"] != "head"]
-    made = table(of, records_of(document), "weight_error")
-    assert made.notes == (
-        "int4:group32 takes 6 of 7 tensors in the study; the others stay as they are stored beside it",
-    )
+    made = table(of, read(document), "weight_error")
+    assert made.notes == ("int4:group32: 6 of 7 tensors in the study; the others stay as stored beside them",)
     head = next(c for c in made.choices if c.tensor.role == "head")
     assert head.under(("int4:group32", "raw")) == head.kept

@@ -23,7 +23,7 @@ def small_problem(seed: int) -> Problem:
     counts = rng.integers(2, 7, n_items)
     n = int(counts.sum())
     item = np.repeat(np.arange(n_items), counts)
-    seconds = rng.exponential(0.01, (n, 3)) * (rng.random((n, 3)) < 0.8)
+    seconds = rng.exponential(0.01, (n, 4)) * (rng.random((n, 4)) < 0.8)
     held = rng.integers(0, 50, n) * 1e6 * (rng.random(n) < 0.6)
     staged = rng.integers(0, 20, n) * 1e6 * (rng.random(n) < 0.8)
     cost = rng.exponential(1.0, n) * (rng.random(n) < 0.8)
@@ -34,11 +34,13 @@ def small_problem(seed: int) -> Problem:
         held=held,
         staged=staged,
         cost=cost,
-        fixed=rng.exponential(0.002, (n_steps, 3)),
+        fixed=rng.exponential(0.002, (n_steps, 4)),
         ram_bytes=float(rng.uniform(0.2, 1.2) * 25e6 * n_items),
         cost_budget=inf if rng.random() < 0.2 else float(rng.uniform(0.1, 1.0) * n_items),
         n_buffers=int(rng.integers(1, 4)),
         staging_cap=inf if rng.random() < 0.5 else float(rng.uniform(5e6, 60e6)),
+        row_s=(row_s := float(rng.exponential(0.02)) * (rng.random() < 0.6)),
+        row_link_s=row_s * float(rng.random()),
     )
 
 
@@ -95,6 +97,6 @@ def test_too_many_selections_are_refused():
     n_items, n_options = 30, 4
     item = np.repeat(np.arange(n_items), n_options)
     ones = np.ones(len(item))
-    big = Problem(item, np.zeros(n_items, int), np.ones((len(item), 3)), ones, ones, ones, np.zeros((1, 3)), 1e9, inf)
+    big = Problem(item, np.zeros(n_items, int), np.ones((len(item), 4)), ones, ones, ones, np.zeros((1, 4)), 1e9, inf)
     with pytest.raises(UsageError, match="too many"):
         exhaustive.best(big)

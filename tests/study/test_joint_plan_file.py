@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import decoders
 import pytest
@@ -10,6 +11,7 @@ from command_line import simio
 from studied import MB, Layout, choices, decoder, setting, slow_disk, study
 from tiny import run
 
+from simio.codecs import parse as codec
 from simio.container.codec_choice import CodecChoice
 from simio.container.reading import Container
 from simio.errors import ProfileError, UsageError
@@ -17,10 +19,14 @@ from simio.formats.opening import open_model
 from simio.plan.layout import lay_out
 from simio.plan.placed import Placed
 from simio.profiling import profile_file
+from simio.quant import parse as layout
 from simio.records.tensor_plan import TensorPlan
-from simio.study.choices import Option, read_study
+from simio.study.choices import Option
+from simio.study.compressibility import study as compressibility
 from simio.study.joint import joint
 from simio.study.mixed_profile import Chosen, mixed_profile
+from simio.study.study_file import read_study
+from simio.study.tidy import parquet
 
 BETWEEN = 2e-3
 
@@ -44,20 +50,23 @@ def test_a_plan_file_holds_every_tensor_and_comes_back_as_it_was(plan_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "row"),
+    ("name", "row", "says"),
     [
-        ("output.weight", {"quant": "int8", "codec": "raw", "residency": "cloud"}),
-        ("output.weight", {"quant": "int8", "codec": "raw"}),
-        ("nobody.weight", {"quant": "int8", "codec": "raw", "residency": "ram"}),
-        ("output.weight", "ram"),
+        ("output.weight", {"quant": "int8", "codec": "raw", "residency": "cloud"}, "'cloud' is none of ram"),
+        ("output.weight", {"quant": "int8", "codec": "raw"}, "output.weight needs 'quant', 'codec' and 'residency'"),
+        ("output.weight", {"quant": 8, "codec": "raw", "residency": "ram"}, "output.weight needs 'quant'"),
+        ("nobody.weight", {"quant": "int8", "codec": "raw", "residency": "ram"}, "no tensor nobody.weight"),
+        ("output.weight", "ram", "output.weight needs 'quant', 'codec' and 'residency'"),
     ],
 )
-def test_a_damaged_plan_is_refused(plan_path, name, row):
+def test_a_damaged_plan_is_refused_in_plain_words(plan_path, name, row, says):
     document = json.loads(plan_path.read_text())
     document["tensor_plan"][name] = row
     plan_path.write_text(json.dumps(document))
-    with pytest.raises(ProfileError, match="damaged"):
+    with pytest.raises(ProfileError, match=f"damaged joint plan: .*{says}") as refused:
         profile_file.load(plan_path)
+    assert "Error(" not in refused.value.message
+    assert "study joint" in refused.value.hint
 
 
 def hand_made(places, codec="raw", stored=1.0):
@@ -94,6 +103,25 @@ def test_a_token_takes_what_the_flash_takes():
     assert point.plan.runtime == "stream"
     everything = run(hand_made(["ram", "ram"]), slow_disk(), ram_bytes=8 * MB)
     assert everything.plan.hit_ratio == 1.0
+
+
+@pytest.mark.parametrize("codec_name", ["raw", "zstd:1", "lz4:1"])
+def test_a_codec_beside_a_plan_is_refused(plan_path, codec_name):
+    refused = simio("predict", "--device", "pixel8", "--model", plan_path, "--codec", codec_name)
+    assert refused.code == 2
+    assert "--codec is given" in refused.err
+    assert "joint plan" in refused.err
+
+
+def test_a_plan_made_for_another_device_says_so(plan_path):
+    on_another = simio("predict", "--device", "pixel8", "--model", plan_path, "--draws", "0", "--json")
+    assert any("made for tiny: on pixel8" in note for note in on_another.json["notes"])
+    document = json.loads(plan_path.read_text())
+    assert document["planned_for"] == "tiny"
+    plan_path.write_text(json.dumps(document | {"planned_for": "pixel8"}))
+    there = simio("predict", "--device", "pixel8", "--model", plan_path, "--draws", "0", "--json")
+    assert not any("made for" in note for note in there.json["notes"])
+    assert not any("--codec" in one["command"] for one in there.json["suggestions"])
 
 
 @pytest.mark.parametrize(
@@ -179,13 +207,42 @@ def test_parquet_says_the_same(tmp_path, study_path):
     pandas = pytest.importorskip("pandas")
     pytest.importorskip("pyarrow")
     rows = [
-        {"quant": row["quant"], "codec": row["codec"], "relative_rate": row["relative_rate"], **tensor}
+        {
+            "model": "made up",
+            "quant": row["quant"],
+            "codec": row["codec"],
+            "relative_rate": row["relative_rate"],
+            **tensor,
+        }
         for row in study(decoder(3))["rows"]
         for tensor in row["tensors"]
     ]
     path = tmp_path / "study.parquet"
     pandas.DataFrame(rows).to_parquet(path)
     assert read_study(path) == read_study(study_path)
+
+
+def test_the_older_name_of_weight_error_is_read(tmp_path, study_path):
+    assert "weight_mse" in study_path.read_text()
+    newer = tmp_path / "newer.json"
+    newer.write_text(study_path.read_text().replace("weight_mse", "weight_error"))
+    assert read_study(newer) == read_study(study_path)
+    assert read_study(newer).records[0].weight_error > 0
+
+
+def test_both_files_of_a_study_say_the_same_of_kl_rates_and_the_model(tmp_path, model_file):
+    pytest.importorskip("pyarrow")
+    found = compressibility(open_model(model_file), [layout("int8:tensor"), layout("q4_k")], [codec("zstd:1")])
+    kls = (0.25, None)
+    found = replace(found, rows=tuple(replace(row, kl=kl) for row, kl in zip(found.rows, kls, strict=True)))
+    as_json, as_parquet = tmp_path / "study.json", tmp_path / "study.parquet"
+    as_json.write_text(json.dumps(found.to_json()))
+    as_parquet.write_bytes(parquet(found))
+    read = read_study(as_parquet)
+    assert read == read_study(as_json)
+    assert read.digest == found.digest
+    assert sum(r.kl for r in read.records if r.quant == "int8:tensor") == pytest.approx(0.25)
+    assert {r.relative_rate for r in read.records} != {1.0}
 
 
 def test_a_mixture_of_experts_is_refused(study_path):
@@ -231,3 +288,19 @@ def test_pack_refuses_a_plan_of_other_layouts(model_path, tmp_path):
     refused = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", plan)
     assert refused.code == 2
     assert "joint plan stores" in refused.err
+    assert "more) in another layout: INT8 instead of F16" in refused.err
+
+
+def test_pack_refuses_a_plan_of_another_model(model_path, plan_path, tmp_path):
+    refused = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", plan_path)
+    assert refused.code == 2
+    assert "the joint plan is of another model" in refused.err
+
+
+def test_pack_takes_neither_a_study_nor_a_profile_for_a_plan(model_path, study_path, tmp_path):
+    as_plan = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", study_path)
+    assert (as_plan.code, "a study, no plan" in as_plan.err) == (2, True)
+    profile = tmp_path / "p.simio.json"
+    assert simio("profile", model_path, "--codec", "zstd:1", "-o", profile).code == 0
+    as_plan = simio("pack", model_path, "-o", tmp_path / "model.simio", "--plan", profile)
+    assert (as_plan.code, "a profile, no plan" in as_plan.err) == (2, True)

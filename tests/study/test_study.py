@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -36,12 +38,12 @@ def run(path, quants=QUANTS, codecs=CODECS, **options):
 
 def sizes(found):
     """Everything but rates, which are measured, and errors, sums whose last digit depends on the order."""
-    return [(row.quant, row.codec, [replace(t, weight_mse=0.0) for t in row.tensors], row.kept) for row in found.rows]
+    return [(row.quant, row.codec, [replace(t, weight_error=0.0) for t in row.tensors], row.kept) for row in found.rows]
 
 
 def errors(found):
     """Relative square errors of the weights, row by row."""
-    return [t.weight_mse for row in found.rows for t in row.tensors]
+    return [t.weight_error for row in found.rows for t in row.tensors]
 
 
 def test_the_document_has_the_keys_that_were_promised(model_file):
@@ -117,7 +119,7 @@ def test_errors_of_weights_are_those_of_the_dequantized(model_file):
             matrix = next(m for m in found if m.tensor.name == table.tensor)
             w = matrix.read(reader, 0, matrix.shape[0])
             off = w - q.dequantize(q.quantize(w), w.shape)
-            assert table.weight_mse == pytest.approx(np.vdot(off, off) / np.vdot(w, w), rel=1e-4)
+            assert table.weight_error == pytest.approx(np.vdot(off, off) / np.vdot(w, w), rel=1e-4)
 
 
 def test_workers_change_nothing(model_file):
@@ -144,11 +146,11 @@ def test_a_layout_that_takes_nothing_is_left_out_with_the_reason(model_file):
 
 
 def test_constant_weights_have_no_entropy_and_no_bound(tmp_path):
-    save_file({"a.weight": np.zeros((64, 64), np.float32)}, tmp_path / "zeros.safetensors")
-    (row,) = run(tmp_path / "zeros.safetensors", ["int8:tensor"], ["zstd:1"]).rows
+    save_file({"a.weight": np.full((64, 64), 0.5, np.float32)}, tmp_path / "halves.safetensors")
+    (row,) = run(tmp_path / "halves.safetensors", ["int8:tensor"], ["zstd:1"]).rows
     assert row.sizes.entropy_bits == 0
     assert row.sizes.ratio > 10
-    assert row.sizes.bound_bytes < 1  # a scale of four bytes
+    assert row.sizes.bound_bytes <= 1  # a scale of four bytes
     assert replace(row.sizes, bound_bytes=0.0).to_json()["bound_ratio"] is None
 
 
@@ -338,6 +340,17 @@ def test_a_journal_that_cannot_be_written_is_an_error(model_file, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(WriteError):
         run(model_file, journal=StudyJournal(tmp_path / "file" / "journal.txt"))
+
+
+def test_a_full_disk_of_the_cache_costs_the_memory_of_the_study_not_the_study(model_file, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("simio.profiling.journal.os.write", full)
+    told = []
+    found = run(model_file, journal=StudyJournal(tmp_path / "journal.txt", told.append))
+    assert sizes(found) == sizes(run(model_file))
+    assert [type(error) for error in told] == [WriteError]
 
 
 def test_progress_ends_at_all_weights(model_file):

@@ -9,7 +9,7 @@ import pytest
 from simio.errors import SimioError
 from simio.sweep import frames, loops
 from simio.sweep.frames import Frame
-from simio.sweep.outcome import row_of
+from simio.sweep.outcome import NUMBER
 
 pytest.importorskip("numba")
 
@@ -20,7 +20,7 @@ DEVICES = ("pixel8", "iphone15-pro", "framework13-hx370", "host-epyc-zen3")
 
 def alone_or_why(frame: Frame, j: int) -> np.ndarray | str:
     try:
-        return row_of(frames.point_of(frame, j))
+        return frames.row_alone(frame, j)
     except SimioError as error:
         return error.message
 
@@ -110,3 +110,29 @@ def test_one_plan_for_all_under_mmap():
 
 def test_loops_compile_once():
     assert loops.compiled() is loops.compiled()
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"model": "llama-3.2-1b:q8_0", "codec": "zstd:1", "runtime": "stream"},
+        {"model": "llama-3.2-1b:q8_0", "runtime": "resident"},
+        {"model": "olmoe-1b-7b:q4_k_m", "runtime": "stream", "cache_policy": "lru"},
+    ],
+    ids=["streamed dense", "one plan", "streamed mixture"],
+)
+def test_every_kind_of_frame_knows_energy(fixed):
+    varied = {"ram_bytes": np.linspace(1.5e9, 2.5e9, N).astype(int)}
+    factors = {"storage": np.linspace(0.5, 2, N), "gemv": np.linspace(2, 0.5, N)}
+    found = frames.run(Frame(N, {"device": "oneplus12", "n_tokens": 6, **fixed}, (), varied, factors))
+    alone = frames.row_alone(Frame(N, {"device": "oneplus12", "n_tokens": 6, **fixed}, (), varied, factors), 7)
+    energy = found.numbers[:, NUMBER["energy_j_per_token"]]
+    assert np.all(energy > 0)
+    assert energy[7] == pytest.approx(alone[NUMBER["energy_j_per_token"]], rel=1e-9)
+
+
+def test_energy_is_empty_where_the_device_has_no_powers():
+    fixed = {"device": "iphone15-pro", "model": "llama-3.2-1b:q8_0", "runtime": "stream"}
+    found = frames.run(Frame(N, fixed, (), {"ram_bytes": np.full(N, 10**9)}, {"storage": np.linspace(0.5, 2, N)}))
+    assert np.isnan(found.numbers[:, NUMBER["energy_j_per_token"]]).all()
+    assert np.all(found.numbers[:, NUMBER["tokens_per_s"]] > 0)

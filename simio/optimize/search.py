@@ -1,0 +1,68 @@
+"""What a search is asked for, and what it has found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simio.errors import InfeasibleError
+from simio.optimize.trying import Trials
+from simio.pareto import pareto_front
+from simio.records.optimum import Configuration, Goal
+from simio.records.scenario import Scenario
+
+#: Most points of the front that are kept.
+MOST_FRONT = 20
+
+
+@dataclass(slots=True)
+class Search:
+    """``base`` is the scenario as asked with its RAM; ``fixed`` are the fields that the user decided."""
+
+    base: Scenario
+    goal: Goal
+    trials: Trials
+    time_limit_s: float
+    fixed: frozenset[str]
+    tick: Callable[[], None]  # a step is done
+    found: list[Configuration] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def nearest(self) -> Configuration:
+        """The best of what was found, whether it keeps the limits or not."""
+        if not self.found:
+            raise InfeasibleError("nothing that was tried can run", "give more RAM, or a smaller model")
+        return min(self.found, key=self.goal.order)
+
+    def best(self) -> Configuration:
+        """The best of what was found. Raises ``InfeasibleError`` where nothing keeps the limits."""
+        best = self.nearest()
+        if self.goal.holds(best):
+            return best
+        fastest = max(self.found, key=lambda one: one.tokens_per_s)
+        raise InfeasibleError(
+            f"nothing that was tried keeps the limits: the fastest is {fastest.tokens_per_s:.3g} tokens/s, "
+            f"95th percentile {fastest.p95_s:.3g} s",
+            "loosen a limit, or give more RAM",
+        )
+
+    def best_stream(self) -> Configuration | None:
+        """The best that reads weights itself."""
+        return min((one for one in self.found if one.runtime == "stream"), key=self.goal.order, default=None)
+
+
+def front_of(found: Sequence[Configuration]) -> list[Configuration]:
+    """What no other beats in speed, RAM, bytes read, quality and energy, from fast to slow; evenly thinned out."""
+    table = np.array(
+        [
+            [-one.tokens_per_s, one.ram_bytes, one.flash_bytes_per_token, one.cost, one.energy_j_per_token or 0.0]
+            for one in found
+        ]
+    )
+    alike = np.vectorize(lambda number: float(f"{number:.3g}"))(table)  # what differs by less is one point
+    front = [one for one, stays in zip(found, pareto_front(alike), strict=True) if stays]
+    front.sort(key=lambda one: -one.tokens_per_s)
+    kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MOST_FRONT)).round().astype(int))
+    return [front[i] for i in kept]
