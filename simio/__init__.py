@@ -1,7 +1,8 @@
 """simio: predict LLM token latency on devices whose RAM is smaller than the weights.
 
 The verbs of the command line as functions: ``simio.predict``, ``simio.optimize``, ``simio.compare``,
-``simio.sensitivity``, ``simio.break_even``; docs/python.md shows them. Nothing is imported before it is used.
+``simio.sensitivity``, ``simio.break_even``, ``simio.sweep``; docs/python.md shows them.
+Nothing is imported before it is used.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ if TYPE_CHECKING:
     from simio.optimize import optimize
     from simio.predict import predict
     from simio.records.scenario import Scenario
+    from simio.sweep import sweep
     from simio.whatif.break_even import break_even
     from simio.whatif.comparison import compare
     from simio.whatif.sensitivity import sensitivity
 
 __version__ = "0.1.0"
-__all__ = ["Scenario", "__version__", "break_even", "compare", "optimize", "predict", "sensitivity"]
+__all__ = ["Scenario", "__version__", "break_even", "compare", "optimize", "predict", "sensitivity", "sweep"]
 
 _HOME = {
     "predict": "simio.predict",
@@ -25,6 +27,7 @@ _HOME = {
     "compare": "simio.whatif.comparison",
     "sensitivity": "simio.whatif.sensitivity",
     "break_even": "simio.whatif.break_even",
+    "sweep": "simio.sweep",
     "Scenario": "simio.records.scenario",
 }
 

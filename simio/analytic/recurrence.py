@@ -69,10 +69,9 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
     Fetches of step s are ``first_fetch[s] : last_fetch[s]``; steps may share them.
     """
     slot_free = history[:n_slots].copy()
-    worker_free = history[:n_workers].copy()  # kept sorted, earliest first
-    clock = history[:3].copy()  # admission, link, dispatcher
-    g = slot = released = in_use = run = 0
-    computed = 0.0
+    worker_free = history[:n_workers].copy()  # a ring, ascending from ``head``
+    admitted = link_free = dispatched = computed = 0.0
+    g = slot = head = released = in_use = run = 0
     last = -1
     i = 0
     while i < len(order):
@@ -82,7 +81,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
             if router_back[s] > 0:
                 gate = max(gate, g - router_back[s])
             if gate >= 0 and first_fetch[s] < last_fetch[s]:
-                clock[0] = max(clock[0], step_end[gate])
+                admitted = max(admitted, step_end[gate])
             ready = computed
             held = 0
             for f in range(first_fetch[s], last_fetch[s]):
@@ -90,25 +89,41 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
                 in_use += staging_bytes[f]
                 while in_use > capacity_bytes and released < g:
                     if step_held[released] > 0:
-                        clock[0] = max(clock[0], step_end[released])
+                        admitted = max(admitted, step_end[released])
                     in_use -= step_held[released]
                     released += 1
-                arrived = clock[0]
+                arrived = admitted
                 if is_read[f]:
-                    clock[0] = max(clock[0], slot_free[slot])
-                    clock[1] = max(clock[1], clock[0] + latency_s) + link_s[f]
-                    slot_free[slot] = arrived = clock[1]
+                    admitted = max(admitted, slot_free[slot])
+                    link_free = max(link_free, admitted + latency_s) + link_s[f]
+                    slot_free[slot] = arrived = link_free
                     slot = slot + 1 if slot + 1 < n_slots else 0
+                n, d = n_chunks[f], decompress_s[f]
+                if n > 0:
+                    dispatched = max(dispatched, arrived)
+                    tail = head - 1 if head > 0 else n_workers - 1
+                    if worker_free[head] >= dispatched and worker_free[tail] <= worker_free[head] + d:
+                        for _ in range(n):  # all are busy and come free in turn: the ring turns, nothing is sorted
+                            dispatched = worker_free[head]
+                            arrived = worker_free[head] = dispatched + d
+                            head = head + 1 if head + 1 < n_workers else 0
+                        n = 0
+                    for _ in range(n):
+                        dispatched = max(dispatched, worker_free[head])
+                        arrived = dispatched + d
+                        if worker_free[tail] <= arrived:  # free last
+                            tail = head
+                            worker_free[head] = arrived
+                            head = head + 1 if head + 1 < n_workers else 0
+                            continue
+                        place = head
+                        after = head + 1 if head + 1 < n_workers else 0
+                        while worker_free[after] < arrived:
+                            worker_free[place] = worker_free[after]
+                            place = after
+                            after = after + 1 if after + 1 < n_workers else 0
+                        worker_free[place] = arrived
                 ready = max(ready, arrived)
-                for _ in range(n_chunks[f]):
-                    clock[2] = max(clock[2], arrived, worker_free[0])
-                    inflated = clock[2] + decompress_s[f]
-                    w = 1
-                    while w < n_workers and worker_free[w] < inflated:
-                        worker_free[w - 1] = worker_free[w]
-                        w += 1
-                    worker_free[w - 1] = inflated
-                    ready = max(ready, inflated)
             computed = ready + compute_s[s]
             step_end[g] = computed
             step_held[g] = held
@@ -119,7 +134,10 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
         last = p
         oldest = step_end[max(0, g - 1 - prefetch_depth)]
         lags = g - released, in_use
-        cycle = settle(history, i, run, clock, slot_free, slot, worker_free, step_end, g, lags, computed, oldest)
+        clocks = admitted, link_free, dispatched
+        cycle = settle(
+            history, i, run, clocks, slot_free, slot, worker_free, head, n_workers, step_end, g, lags, computed, oldest
+        )
         n_same = 0
         while cycle and i + n_same < len(order) and order[i + n_same] == p:
             n_same += 1
@@ -132,8 +150,9 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
             i += n_fill
             run = -1  # the states of the passes filled in were not remembered
             computed += shift
-            for k in range(3):
-                clock[k] += shift
+            admitted += shift
+            link_free += shift
+            dispatched += shift
             for k in range(n_slots):
                 slot_free[k] += shift
             for k in range(n_workers):
@@ -143,7 +162,7 @@ def max_plus(  # type: ignore[no-untyped-def]  # noqa: PLR0912, PLR0915 - one lo
 
 
 def settle(  # type: ignore[no-untyped-def]
-    history, n_done, run, clock, slot_free, slot, worker_free, step_end, g, lags, computed, oldest
+    history, n_done, run, clocks, slot_free, slot, worker_free, head, n_workers, step_end, g, lags, computed, oldest
 ):
     """How many passes ago every clock stood where it stands now, relative to ``computed``; 0 if it never did.
 
@@ -151,16 +170,16 @@ def settle(  # type: ignore[no-untyped-def]
     earlier than ``oldest`` can delay a later fetch, so earlier times count as ``oldest``. Max-plus systems settle into
     cycles: three workers and four chunks a pass repeat after three passes, not after one.
     """
-    n_slots, n_workers = len(slot_free), len(worker_free)
+    n_slots = len(slot_free)
     width = len(history) // N_STATES
     here = n_done % N_STATES * width
     for k in range(width - 2):
         if k < 3:
-            value = clock[k]
+            value = clocks[k]
         elif k < 3 + n_slots:
             value = slot_free[(slot + k - 3) % n_slots]
         elif k < 3 + n_slots + n_workers:
-            value = worker_free[k - 3 - n_slots]
+            value = worker_free[(head + k - 3 - n_slots) % n_workers]
         else:
             value = step_end[max(0, g - 1 - (k - 3 - n_slots - n_workers))]
         history[here + k] = max(value, oldest) - computed

@@ -19,6 +19,9 @@ def profile(
     sample: Annotated[str | None, typer.Option(help="Profile a stratified sample, e.g. 1%.")] = None,
     chunk_size: Annotated[str, typer.Option(help="Unit compressed.")] = "1MiB",
     workers: Annotated[int | None, typer.Option(help="Threads [all cores].")] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Dask: local, or tcp://host:port. Sizes come from there, rates from here.")
+    ] = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Neither read nor write cached results.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -53,6 +56,7 @@ def profile(
             n_workers=workers,
             progress=reporter,
             cache=None if no_cache else ProfileCache.default(),
+            scheduler=scheduler,
         )
     if output is not None:
         save(result, Path(output))
@@ -84,6 +88,7 @@ def profile(
         print(f"  order-0 bound {8 / entropy:.4f}×")
     if rate:
         low, median, high = map(format_bytes, (rate.low_bytes_per_s, rate.median_bytes_per_s, rate.high_bytes_per_s))
-        print(f"  decompresses {median}/s per thread (quartiles {low}/s – {high}/s, n = {rate.n})")
+        where = "" if scheduler is None else " on this machine"
+        print(f"  decompresses {median}/s per thread{where} (quartiles {low}/s – {high}/s, n = {rate.n})")
     if output:
         print(f"  stored in {output}")

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import print_json, progress
+from simio.cli.output import check_output, print_json, progress
 from simio.errors import UsageError
+from simio.paths import write_whole
 from simio.units import format_bytes, format_s
 
 if TYPE_CHECKING:
     from simio.sweep.run import Summary
+    from simio.sweep.study import Study
 
 _Text = str | None
 _Count = int | None
@@ -35,7 +37,10 @@ def sweep(
     draws: Annotated[_Count, typer.Option(help="Monte Carlo draws behind intervals [0: none]; slow.")] = None,
     check: Annotated[_Count, typer.Option(help="Scenarios that SimPy checks [8].")] = None,
     seed: Annotated[_Count, typer.Option(help="Seed of samples and subsets [0].")] = None,
-    output: Annotated[_Text, typer.Option("-o", "--output", help="Directory, or file.parquet, for the rows.")] = None,
+    output: Annotated[
+        _Text, typer.Option("-o", "--output", help="Directory, or file.parquet, for the rows; file.html: only --chart.")
+    ] = None,
+    chart: Annotated[_Text, typer.Option(help="Write a page: tokens/s against RAM, the Pareto front marked.")] = None,
     jobs: Annotated[_Count, typer.Option("-j", "--jobs", help="Processes [one for each CPU].")] = None,
     scheduler: Annotated[_Text, typer.Option(help="Dask: local, or tcp://host:port of a cluster.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -47,7 +52,7 @@ def sweep(
     """
     if jobs is not None and jobs < 1:
         raise UsageError(f"--jobs is {jobs}", "give at least 1")
-    from simio.sweep.run import sweep as run
+    output, chart = _places(output, chart)
     from simio.sweep.study import load, study_of
 
     table = {} if study_file is None else load(Path(study_file))
@@ -59,14 +64,43 @@ def sweep(
         table | {"scenario": scenario, "vary": {**table.get("vary", {}), **_named(vary or [], "--vary")}},
         study_file or "options",
     )
-    with progress("sweeping", in_bytes=False) as reporter:
-        summary = run(
-            study, None if output is None else Path(output), jobs=jobs, scheduler=scheduler, progress=reporter
-        )
+    summary = _run(study, output, chart, jobs, scheduler)
     if as_json:
         print_json(summary.to_json())
     else:
         print(describe(summary))
+        if chart is not None:
+            print(f"{'' if summary.output else chr(10)}chart: {chart}")
+
+
+def _places(output: str | None, chart: str | None) -> tuple[str | None, str | None]:
+    """Where rows and the page go. A page alone may be named by -o."""
+    if output is not None and output.endswith((".html", ".htm")):
+        if chart is not None:
+            raise UsageError(f"-o {output} and --chart {chart} are both pages", "name a page once")
+        output, chart = None, output
+    check_output(chart, needs="plotly")
+    return output, chart
+
+
+def _run(study: Study, output: str | None, chart: str | None, jobs: int | None, scheduler: str | None) -> Summary:
+    """Sweep, and write what was asked for."""
+    from simio.sweep import rows
+    from simio.sweep.run import sweep as run
+
+    if chart is not None:
+        rows.pyarrow()
+    place, blocks = None if output is None else Path(output), list[Any]()
+    keep = blocks.append if chart is not None and place is None else None
+    with progress("sweeping", in_bytes=False) as reporter:
+        summary = run(study, place, jobs=jobs, scheduler=scheduler, progress=reporter, keep=keep)
+    if chart is not None:
+        from simio.report.trade_off_page import render
+        from simio.sweep.trade_off import trade_off
+
+        table = rows.joined(study, blocks) if place is None else rows.stored(study, place)
+        write_whole(Path(chart), render(trade_off(study, table)))
+    return summary
 
 
 def _named(texts: list[str], option: str) -> dict[str, str]:

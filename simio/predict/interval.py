@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import log, log2
 from random import Random
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from simio.timing import time_plan
 
 Draws = NDArray[np.float64]
 Deviates = dict[str, Draws]
+Count = TypeVar("Count", int, NDArray[np.int64])
 
 LEVEL = 0.8
 #: Standard normal quantiles of 90 % and 80 %.
@@ -74,11 +76,16 @@ def interval(asked: Scenario, resolved: Resolved, point: Point) -> Drawn:
         value = point.tokens_per_s
         return Drawn(Interval(value, value, LEVEL), 0.0, np.array([value]))
     drawn = speeds(asked, resolved, point, deviates(asked.draws, asked.seed))
+    low, high = tails(drawn)
+    found = Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
+    return Drawn(found, drawn.tolist().count(0.0) / len(drawn), drawn)
+
+
+def tails(drawn: Draws) -> tuple[float, float]:
+    """Between which ``LEVEL`` of the draws are."""
     ordered = np.sort(drawn).tolist()
     tail = round((1 - LEVEL) / 2 * (len(ordered) - 1))
-    low, high = ordered[tail], ordered[-1 - tail]
-    found = Interval(min(low, point.tokens_per_s), max(high, point.tokens_per_s), LEVEL)
-    return Drawn(found, ordered.count(0.0) / len(ordered), drawn)
+    return ordered[tail], ordered[-1 - tail]
 
 
 def deviates(n: int, seed: int | str) -> Deviates:
@@ -92,7 +99,7 @@ def speeds(asked: Scenario, resolved: Resolved, point: Point, z: Deviates) -> Dr
     n = len(z["ram"])
     nominal = 1 / mean_latency(*_latencies(point.plan, resolved, {name: np.zeros(1) for name in DRAWN}))[0]
     found = np.zeros(n)
-    spread = resolved.device.residual.value if resolved.device.residual else REPEAT
+    spread = repeat_spread(resolved)
     for members, variant, plan in _variants(asked, resolved, point, z):
         if variant is not None and plan is not None:
             drawn = {name: row[members] for name, row in z.items()}
@@ -104,6 +111,11 @@ def speeds(asked: Scenario, resolved: Resolved, point: Point, z: Deviates) -> Dr
             found[members] = 1 / of_a_run
     speed: Draws = found * (point.tokens_per_s / nominal)
     return speed
+
+
+def repeat_spread(resolved: Resolved) -> float:
+    """Standard deviation of the logarithm of a run's time where all rates are known."""
+    return resolved.device.residual.value if resolved.device.residual else REPEAT
 
 
 def _variants(
@@ -178,7 +190,7 @@ def _some_tokens(latencies: Draws, z: Deviates) -> Draws:
 
 
 def _latencies(plan: Plan, resolved: Resolved, z: Deviates) -> tuple[Draws, Draws]:
-    return latencies_at(plan, rates_at(resolved, plan, _factors(resolved, plan, z)), len(z["ram"]))
+    return latencies_at(plan, rates_at(resolved, plan, drawn_factors(resolved, plan, z)), len(z["ram"]))
 
 
 def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
@@ -186,7 +198,7 @@ def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
 
     Shapes: (tokens, ``n``) and (tokens,).
     """
-    short = _shorten(plan)
+    short = shortened(plan)
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
     brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
     ends = batch.run(_in_gangs(time_plan(brief, rates)), n)
@@ -199,12 +211,17 @@ def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
 def _in_gangs(timed: TimedPlan) -> TimedPlan:
     """All workers decompress the chunks of one fetch together: close, several times cheaper to draw, and the small
     difference cancels against the nominal run, which is taken the same way."""
-    gangs = [-(-n // timed.n_workers) for n in timed.n_chunks]
+    gangs = [gang(n, timed.n_workers) for n in timed.n_chunks]
     times = [t * n for t, n in zip(timed.decompress_s, gangs, strict=True)]
     return replace(timed, decompress_s=times, n_chunks=[min(n, 1) for n in gangs], n_workers=1)
 
 
-def _shorten(plan: Plan) -> list[tuple[int, int]]:
+def gang(n_chunks: Count, n_workers: int) -> Count:
+    """How many chunks the busiest of ``n_workers`` has of ``n_chunks``."""
+    return -(-n_chunks // n_workers)
+
+
+def shortened(plan: Plan) -> list[tuple[int, int]]:
     """(pass, how many passes it stands for): the last prefill, then runs of equal passes cut to ``N_REPEATS``."""
     most = N_SCANS if is_bistable(plan) else N_REPEATS + N_DISTINCT
     short: list[tuple[int, int]] = [(plan.order[plan.n_setup - 1], 1)]
@@ -219,7 +236,8 @@ def _shorten(plan: Plan) -> list[tuple[int, int]]:
     return short
 
 
-def _factors(resolved: Resolved, plan: Plan, z: Deviates) -> Factors:
+def drawn_factors(resolved: Resolved, plan: Plan, z: Deviates) -> Factors:
+    """What multiplies each rate that ``plan`` meets, in every draw."""
     storage, cpu, memory = resolved.device.storage, resolved.device.cpu, resolved.device.memory
     kernels = [n for p in plan.passes for s in p.steps for n in s.weight_bytes]
     kernel = max(kernels, key=lambda item: item[1])[0] if kernels else "f16"

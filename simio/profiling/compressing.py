@@ -61,23 +61,29 @@ def compress_all(work: Work, n_workers: int, progress: Progress | None = None) -
 
 def _compress_one(work: Work, index: int, samples: dict[int, Sample]) -> ChunkFacts:
     chunk = work.chunks[index]
-    raw = _read(work.source, chunk)
+    raw = read_chunk(work.source, chunk)
     key = "" if work.journal is None else chunk_key(raw, chunk.stream.dtype)
     if work.journal is not None and index not in work.keep:
         known = work.journal.find(key, chunk.n_bytes)
         if known is not None:
             return known
-    codec = work.codec.for_layout(chunk.stream.dtype)
-    stored = compress_chunk(codec, raw)
+    codec, stored, facts = compress_chunk_of(work.codec, chunk, raw)
     if index in work.keep and len(stored) < len(raw):
         samples[index] = Sample(codec, stored, len(raw))
-    facts = ChunkFacts(len(raw), len(stored), chunk_entropy(codec, raw, chunk.stream.dtype))
     if work.journal is not None:
         work.journal.add(key, facts)
     return facts
 
 
-def _read(source: WeightsSource, chunk: ChunkRef) -> bytes:
+def compress_chunk_of(codec: Codec, chunk: ChunkRef, raw: bytes) -> tuple[Codec, bytes, ChunkFacts]:
+    """``raw``, the bytes of ``chunk``, compressed: the codec set up for its layout, what is stored, and the facts."""
+    codec = codec.for_layout(chunk.stream.dtype)
+    stored = compress_chunk(codec, raw)
+    return codec, stored, ChunkFacts(len(raw), len(stored), chunk_entropy(codec, raw, chunk.stream.dtype))
+
+
+def read_chunk(source: WeightsSource, chunk: ChunkRef) -> bytes:
+    """The bytes of ``chunk``. Raises ``ModelFileError`` where the file ends before it does."""
     raw = source.read(chunk.stream, chunk.start, chunk.n_bytes)
     if len(raw) != chunk.n_bytes:
         where = f"stream {chunk.stream.name} at byte {chunk.stream.offset + chunk.start}"

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 
+from simio.cluster import workers
 from simio.codecs.base import Codec
 from simio.errors import UsageError
 from simio.formats.weights import WeightsReader
@@ -16,6 +17,7 @@ from simio.profiling.chunking import ChunkRef, WeightsSource, cut
 from simio.profiling.compressing import Progress, Work, compress_all
 from simio.profiling.host import n_usable_cpus
 from simio.profiling.journal import ChunkJournal
+from simio.profiling.on_cluster import compress_on
 from simio.profiling.peek import peek_entropies
 from simio.profiling.sampling import Strata, draw, stratify
 from simio.records.codec_profile import CodecProfile
@@ -36,16 +38,19 @@ def profile(
     n_workers: int | None = None,
     progress: Progress | None = None,
     cache: ProfileCache | None = None,
+    scheduler: str | None = None,
 ) -> CodecProfile:
     """Compress the chunks of ``model`` with ``codec`` on ``n_workers`` threads and measure decompression on one.
 
     ``sample`` (0 to 1) draws that share of each stratum of chunks (seeded by ``seed``) and extrapolates the others;
     ``ratio_interval`` is then the 95 % interval of the ratio. With ``cache``, a finished profile returns at once and
-    an interrupted one resumes. ``progress(done_bytes, total_bytes)`` is called from this thread, about ten times a
+    an interrupted one resumes. With ``scheduler`` (see ``cluster.workers``) the chunks are compressed by the workers of
+    a Dask cluster, which need the model under the same path, and rates are measured on this machine alone; the profile
+    is the same. ``progress(done_bytes, total_bytes)`` is called from this thread, about ten times a
     second.
 
-    Raises ``UsageError`` for a preset or an option out of range, ``ModelFileError`` when weights cannot be read,
-    ``WriteError`` when the cache cannot be written.
+    Raises ``UsageError`` for a preset, an option out of range or a scheduler that does not answer, ``ModelFileError``
+    when weights cannot be read, ``WriteError`` when the cache cannot be written.
     """
     _check(sample, n_workers)
     task = Task(model, codec, chunk_bytes, cut(model, chunk_bytes))
@@ -59,7 +64,12 @@ def profile(
     with WeightsReader(model) as source, _journal(cache, codec) as journal:
         choice = _choose(task, source, n_workers, sample, seed)
         keep = _working_set(task.chunks, choice.chosen, seed)
-        outcome = compress_all(Work(source, codec, task.chunks, choice.chosen, keep, journal), n_workers, progress)
+        work = Work(source, codec, task.chunks, choice.chosen, keep, journal)
+        if scheduler is None:
+            outcome = compress_all(work, n_workers, progress)
+        else:
+            with workers(scheduler, n_workers) as mapper:
+                outcome = compress_on(mapper, model, work, n_workers, progress)
     result = assemble(task, choice, outcome)
     if cache is not None:
         cache.store(key, result)

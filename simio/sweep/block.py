@@ -23,6 +23,8 @@ from simio.sweep.study import Study
 CHECKED_TOKENS = 3
 #: So few scenarios are done one by one before the loops are compiled.
 FEW = 200
+#: Of those with an interval, which takes ten times as long.
+FEW_DRAWN = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,13 @@ def evaluate_block(study: Study, numbers: NDArray[np.int64], checked: frozenset[
         n_draws = frame.fixed.get("draws", 0)
         if study.engine == "sim":
             found.put(rows, _one_by_one(frame, simulated=True, n_draws=n_draws))
-        elif n_draws or study.n <= FEW:
+        elif study.n <= (FEW_DRAWN if n_draws else FEW):
             found.put(rows, _one_by_one(frame, simulated=False, n_draws=n_draws))
         else:
-            found.put(rows, frames.run(frame))
+            together = frames.run(frame)
+            if n_draws:
+                _draw_the_others(together, frame)
+            found.put(rows, together)
         for j, row in enumerate(rows):
             if int(numbers[row]) in checked and found.reason[row] is None and study.engine != "sim":
                 found.numbers[row, NUMBER["sim_difference"]] = difference(frame, j, found.numbers[row])
@@ -69,6 +74,14 @@ def _one_by_one(frame: Frame, simulated: bool, n_draws: int) -> Outcome:
         if n_draws:
             _draw(found, j, frame, resolved, point)
     return found
+
+
+def _draw_the_others(found: Outcome, frame: Frame) -> None:
+    """Intervals that frames leave open: of mixtures, and where RAM is drawn, too."""
+    open_ = np.isnan(found.numbers[:, NUMBER["interval_low"]]) & ~np.isnan(found.numbers[:, NUMBER["tokens_per_s"]])
+    for j in np.flatnonzero(open_).tolist():
+        one = frames.resolved(frame, j)
+        _draw(found, j, frame, one, evaluate(one, frame.factors_of(j)))
 
 
 def _draw(found: Outcome, j: int, frame: Frame, resolved: Resolved, point: Point) -> None:

@@ -31,7 +31,7 @@ from simio.records.device import Device
 from simio.records.plan import Plan
 from simio.records.scenario import Scenario
 from simio.service_times import Factors
-from simio.sweep import device_numbers, loops, mixtures
+from simio.sweep import device_numbers, draws, loops, mixtures
 from simio.sweep.outcome import Outcome, row_of
 from simio.sweep.tables import Flat, Times
 
@@ -276,15 +276,20 @@ def _run_pinned(frame: Frame, one: Resolved) -> Outcome:
     )
     decompresses = ~pinned @ (template.n_chunks > 0) > 0
     numbers, energy_j = np.empty((len(runs), loops.N_SUMMARY)), np.empty(len(runs))
+    relative = np.full((len(runs), 2), np.nan)
+    draws_here = bool(frame.fixed.get("draws")) and frame.scenario(0).ram_bytes is not None
     for flag in (False, True):
         rows = np.flatnonzero(decompresses == flag)
         if len(rows):
             part = frame.only(runs[rows])
-            with_flag = _Streamed(template, loop, pinned[rows], staging[rows], prefetch[runs[rows]], flag)
+            with_flag = Streamed(template, loop, pinned[rows], staging[rows], prefetch[runs[rows]], flag)
             numbers[rows], energy_j[rows] = run_hot(part, one, with_flag)
+            if draws_here:
+                relative[rows] = draws.of_streamed(one, with_flag, loop)
     total = int(template.raw_bytes.sum())
     some = Outcome.empty(len(runs))
     fill(some, numbers, energy_j)
+    draws.put(some, relative)
     some.set("hit_ratio", 1 - (total - in_ram) / template.touched_bytes if template.touched_bytes else 1.0)
     some.set("peak_ram_bytes", in_ram + staging + taken)
     found.put(runs, some)
@@ -315,7 +320,7 @@ def fill(found: Outcome, numbers: Column, energy_j: Column) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Streamed:
+class Streamed:
     """Runs of ``loops.run_pinned`` that wait for their times. ``decompresses``: while tokens are computed."""
 
     template: _Template
@@ -351,7 +356,7 @@ class _Streamed:
             t.flat.pass_step, t.step_slab, t.step_rows, t.flat.step_class, t.slab_request, t.request_class,
             classes.column("n_chunks"), classes.column("staging_bytes"), classes.column("link_bytes"), self.pinned,
             self.staging, self.prefetch, plan.queue_depth, plan.n_workers, times.link, times.inflate, times.compute,
-            times.latency, recurrence.N_STATES, out,
+            times.latency, recurrence.N_STATES, True, out,
         )  # fmt: skip
         return out
 
@@ -450,6 +455,8 @@ def _run_together(frame: Frame, is_resident: bool) -> Outcome:
         found.reason[:] = error.message
         return found
     fill(found, *run_hot(frame, one, _Whole(plan, Flat.of(plan), loops.compiled())))
+    if frame.fixed.get("draws"):
+        draws.put(found, draws.of_plan(frame.scenario(0), one, plan))
     found.set("hit_ratio", plan.hit_ratio)
     found.set("peak_ram_bytes", plan.ram.peak)
     if plan.cache_hit_ratio is not None:

@@ -31,7 +31,7 @@ def compiled() -> dict[str, Any]:
     except ModuleNotFoundError as error:
         raise MissingPackageError("a sweep needs numba", "pip install 'simio[fast]'") from error
     loops = (recurrence.max_plus, recurrence.settle, shares.share_out, shares.pin, share_rows, pin_rows,
-             summarise, run_pinned, run_whole, count_missing, run_mixture)  # fmt: skip
+             summarise, keep_ends, run_pinned, run_whole, count_missing, run_mixture)  # fmt: skip
     return {loop.__name__: njit(loop) for loop in loops}
 
 
@@ -90,16 +90,22 @@ def summarise(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers,
     out[11] = computing / n_decoded
 
 
+def keep_ends(order, n_setup, n_load, ends, sums, latency_s, n_slots, n_workers, out):  # type: ignore[no-untyped-def]
+    """In place of ``summarise``: the ends themselves."""
+    out[:] = ends
+
+
 def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
     max_plus, settle, summarise, order, n_setup, pass_step, step_slab, step_rows, step_compute, slab_request,
     request_class, class_chunks, class_staging, class_bytes, pinned, staging, prefetch, n_slots, n_workers,
-    link, inflate, compute, latency, n_workspace, out,
+    link, inflate, compute, latency, n_workspace, loads, out,
 ):  # fmt: skip
     """Runs of one dense model streamed, each with its own pins, staging, prefetch and times.
 
     Slab b is cut into requests ``slab_request[b] : slab_request[b + 1]``; step s multiplies slab ``step_slab[s]`` and
-    reads, besides, the embedding rows of class ``step_rows[s]`` (-1: none). Where anything is pinned, a pass in front
-    loads it. Tables have a row for each scenario: ``link[j, c]`` is the link time of fetches of class c.
+    reads, besides, the embedding rows of class ``step_rows[s]`` (-1: none). Where anything is pinned and the run
+    ``loads`` it, a pass in front does. Tables have a row for each scenario: ``link[j, c]`` is the link time of fetches
+    of class c.
     """
     n_steps, n_passes, n_slabs, n_requests = (
         len(step_slab),
@@ -127,22 +133,34 @@ def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
     slab_first, slab_last = np.empty(n_slabs, np.int64), np.empty(n_slabs, np.int64)
     slab_sums = np.empty((n_slabs, 4))
     sums = np.empty((n_passes + 1, 5))
+    chunks, held, n_bytes = class_chunks[request_class], class_staging[request_class], class_bytes[request_class]
     for j in range(len(staging)):
-        n = 0
+        is_pinned, link_of, inflate_of = pinned[j], link[j], inflate[j]
+        n, m, s = 0, most - n_requests, n_steps  # read by every pass; loaded once, and the steps of that
+        load_link = load_inflate = 0.0
         for b in range(n_slabs):
             slab_first[b] = n
-            slab_sums[b] = 0.0
+            first[s] = m
+            slab_link = slab_inflate = slab_bytes = 0.0
             for r in range(slab_request[b], slab_request[b + 1]):
-                if not pinned[j, r]:
-                    c = request_class[r]
-                    f_link[n], f_inflate[n] = link[j, c], inflate[j, c]
-                    f_chunks[n], f_staging[n] = class_chunks[c], class_staging[c]
-                    slab_sums[b, 0] += link[j, c]
-                    slab_sums[b, 1] += 1
-                    slab_sums[b, 2] += inflate[j, c] * class_chunks[c]
-                    slab_sums[b, 3] += class_bytes[c]
+                of_link, of_inflate = link_of[request_class[r]], inflate_of[request_class[r]]
+                if is_pinned[r]:
+                    f_link[m], f_inflate[m], f_chunks[m], f_staging[m] = of_link, of_inflate, chunks[r], 0
+                    load_link += of_link
+                    load_inflate += of_inflate * chunks[r]
+                    m += 1
+                else:
+                    f_link[n], f_inflate[n], f_chunks[n], f_staging[n] = of_link, of_inflate, chunks[r], held[r]
+                    slab_link += of_link
+                    slab_inflate += of_inflate * chunks[r]
+                    slab_bytes += n_bytes[r]
                     n += 1
             slab_last[b] = n
+            slab_sums[b, 0], slab_sums[b, 1], slab_sums[b, 2] = slab_link, n - slab_first[b], slab_inflate
+            slab_sums[b, 3] = slab_bytes
+            last[s] = m
+            s += m > first[s]
+        n_load_steps = s
         sums[:] = 0.0
         for p in range(n_passes):
             for s in range(pass_step[p], pass_step[p + 1]):
@@ -169,22 +187,9 @@ def run_pinned(  # type: ignore[no-untyped-def]  # noqa: PLR0915
                     sums[p, 0] += link[j, c]
                     sums[p, 1] += 1
                     sums[p, 4] += class_bytes[c]
-        s = n_steps
-        for b in range(n_slabs):
-            first[s] = n
-            for r in range(slab_request[b], slab_request[b + 1]):
-                if pinned[j, r]:
-                    c = request_class[r]
-                    f_link[n], f_inflate[n] = link[j, c], inflate[j, c]
-                    f_chunks[n], f_staging[n] = class_chunks[c], 0
-                    sums[n_passes, 0] += link[j, c]
-                    sums[n_passes, 1] += 1
-                    sums[n_passes, 2] += inflate[j, c] * class_chunks[c]
-                    n += 1
-            last[s] = n
-            s += last[s] > first[s]
-        bounds[n_passes + 1] = s
-        n_load = int(s > n_steps)
+        sums[n_passes, 0], sums[n_passes, 1], sums[n_passes, 2] = load_link, m - (most - n_requests), load_inflate
+        bounds[n_passes + 1] = n_load_steps
+        n_load = int(loads and n_load_steps > n_steps)
         run = whole[1 - n_load :]
         end = ends[1 - n_load :]
         history = np.zeros(n_workspace * (3 + n_slots + n_workers + prefetch[j] + 1 + 2))

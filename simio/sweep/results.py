@@ -14,27 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simio import __version__
-from simio.errors import MissingPackageError, UsageError, WriteError
-from simio.sim import engine
-from simio.sweep.axes import Axis
+from simio.errors import UsageError, WriteError
 from simio.sweep.block import Block
-from simio.sweep.outcome import COLUMNS
+from simio.sweep.rows import pyarrow, schema_of, table_of
 from simio.sweep.study import Study
 
 #: A part is written when it has this many rows, or is this old.
 PART_ROWS = 100_000
 PART_S = 10.0
-
-
-def pyarrow() -> Any:
-    """The package, with its Parquet module. Raises ``MissingPackageError``."""
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ModuleNotFoundError as error:
-        raise MissingPackageError("results are kept as Parquet, which needs pyarrow", "pip install pyarrow") from error
-    return pyarrow
 
 
 class Results:
@@ -79,7 +66,7 @@ class Results:
     def done(self) -> NDArray[np.uint64]:
         """Digests of the scenarios that are there, ascending. Raises ``UsageError`` for parts of another study."""
         found = [np.empty(0, np.uint64)]
-        wanted = self._schema().names
+        wanted = schema_of(self._study).names
         for part in self._parts():
             try:
                 names = self._pa.parquet.read_schema(part).names
@@ -95,7 +82,7 @@ class Results:
         """Keep the rows of ``block``."""
         if not self._tables:
             self._since = time.monotonic()
-        self._tables.append(self._table(block))
+        self._tables.append(table_of(self._study, block))
         self._n_open += len(block.numbers)
         if self._n_open >= PART_ROWS or time.monotonic() > self._since + PART_S:
             self._flush()
@@ -107,7 +94,7 @@ class Results:
             return self.directory
         parts = self._parts()
         joined = self.directory / ".joined.tmp"
-        with self._pa.parquet.ParquetWriter(joined, self._schema(), compression="zstd") as writer:
+        with self._pa.parquet.ParquetWriter(joined, schema_of(self._study), compression="zstd") as writer:
             for part in parts:
                 writer.write_table(self._pa.parquet.read_table(part))
         os.replace(joined, self._file)
@@ -135,40 +122,6 @@ class Results:
     def _parts(self) -> list[Path]:
         return sorted(self.directory.glob("part-*.parquet"))
 
-    def _schema(self) -> Any:
-        pa = self._pa
-        kinds = {int: pa.int64(), float: pa.float64(), bool: pa.bool_(), str: pa.string()}
-        names = [pa.field("digest", pa.uint64())]
-        for name, kind in column_kinds(self._study).items():
-            names.append(pa.field(name, kinds[kind]))
-        names += [pa.field("chosen_runtime", pa.string())]
-        names += [pa.field(name, pa.float64()) for name in COLUMNS]
-        names += [pa.field("reason", pa.string())]
-        names += [pa.field(name, pa.string()) for name in self._versions()]
-        return pa.schema(names)
-
-    def _versions(self) -> dict[str, str]:
-        return {
-            "engine": self._study.engine,
-            "simio_version": __version__,
-            "numpy_version": np.__version__,
-            "simpy_version": engine.VERSION,
-        }
-
-    def _table(self, block: Block) -> Any:
-        pa, n = self._pa, len(block.numbers)
-        schema = self._schema()
-        columns: dict[str, Any] = {"digest": block.digests}
-        columns |= {name: [value] * n for name, value in self._study.base.items()}
-        columns |= {column_name(one): block.values[one.name] for one in self._study.axes}
-        columns["chosen_runtime"] = block.outcome.runtime
-        for i, name in enumerate(COLUMNS):
-            numbers = block.outcome.numbers[:, i]
-            columns[name] = pa.array(numbers, mask=np.isnan(numbers))
-        columns["reason"] = block.outcome.reason
-        columns |= {name: [version] * n for name, version in self._versions().items()}
-        return pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
-
     def _flush(self) -> None:
         if not self._tables:
             return
@@ -181,25 +134,6 @@ class Results:
             raise WriteError(f"{target}: {error.strerror or error}", "free some space, and run it again") from error
         self._next += 1
         self._tables, self._n_open = [], 0
-
-
-def column_kinds(study: Study) -> dict[str, type]:
-    """The columns that say what a scenario is: every field set or varied, every device number varied."""
-    found: dict[str, type] = {}
-    for name, value in study.base.items():
-        found[name] = type(value)
-    for one in study.axes:
-        if one.is_range:
-            found[column_name(one)] = int if one.is_whole else float
-        else:
-            kinds = {type(v) for v in one.values if v is not None}
-            found[column_name(one)] = float if kinds == {int, float} else kinds.pop()
-    return dict(sorted(found.items()))
-
-
-def column_name(one: Axis) -> str:
-    """The column of an axis: factors say so."""
-    return f"{one.name}.factor" if one.is_factor else one.name
 
 
 def _locked(path: Path) -> int | None:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simio.cluster import workers
 from simio.profiling.host import n_usable_cpus
 from simio.sweep.block import FEW, Block, evaluate_block
-from simio.sweep.cluster import workers
 from simio.sweep.outcome import COLUMNS, NUMBER
-from simio.sweep.results import Results, column_name
+from simio.sweep.results import Results
+from simio.sweep.rows import column_name
 from simio.sweep.study import Study
 
 Progress = Callable[[int, int], None]
@@ -71,8 +72,9 @@ def sweep(
     jobs: int | None = None,
     scheduler: str | None = None,
     progress: Progress | None = None,
+    keep: Callable[[Block], object] | None = None,
 ) -> Summary:
-    """Evaluate ``study`` and keep the rows in ``output`` (see ``results``).
+    """Evaluate ``study`` and keep the rows in ``output`` (see ``results``); ``keep`` is given each block evaluated.
 
     ``jobs``: processes, by default one for each CPU this process may use; ``scheduler``: see ``cluster.workers``.
     ``progress(done, total)`` is called as blocks come back. Raises ``SimioError``.
@@ -96,6 +98,8 @@ def sweep(
                     summary.evaluated += len(block.numbers)
                     if results is not None:
                         results.add(block)
+                    if keep is not None:
+                        keep(block)
                     _count_new(block, study, summary)
                     if progress:
                         progress(summary.evaluated + summary.skipped, study.n)

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
+from simio.cluster import _in_order, workers
 from simio.errors import UsageError
-from simio.sweep.cluster import _in_order, workers
 from simio.sweep.run import sweep
 from simio.sweep.study import study_of
 

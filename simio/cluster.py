@@ -1,7 +1,7 @@
-"""Who evaluates the blocks of a sweep: this process, a pool of processes, or a Dask cluster. Blocks come back in order.
+"""Who does many tasks: this process, a pool of processes, or a Dask cluster. Results come back in the order of tasks.
 
 A worker that dies takes nothing along: the pool of this machine ends with an error that says how to go on, Dask gives
-its blocks to another worker.
+its tasks to another worker.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 
 from simio.errors import MissingPackageError, SimioError, UsageError
 
-#: Blocks in flight for each worker.
+#: Tasks in flight for each worker.
 IN_FLIGHT = 3
 #: How long an address may be silent. [s]
 CONNECT_S = 8.0
@@ -29,7 +29,7 @@ Mapper = Callable[[Task, Iterable[Any]], Iterator[Any]]
 
 
 @contextmanager
-def workers(scheduler: str | None, jobs: int, warm_up: Callable[[], Any]) -> Iterator[Mapper]:
+def workers(scheduler: str | None, jobs: int, warm_up: Callable[[], object] = int) -> Iterator[Mapper]:
     """A mapper: ``scheduler`` is None for processes of this machine, ``local`` for a Dask cluster on it, or an address.
 
     ``warm_up`` is called once where the processes inherit what it compiled. Raises ``UsageError`` for an address where
@@ -92,7 +92,7 @@ def _dask(scheduler: str, jobs: int) -> Iterator[Mapper]:
             ) as cluster,
             dask.Client(cluster) as client,
         ):
-            yield _mapper(client)
+            yield _mapper(client, dask.KilledWorker)
         return
     try:
         client = dask.Client(scheduler, timeout=CONNECT_S)
@@ -104,12 +104,15 @@ def _dask(scheduler: str, jobs: int) -> Iterator[Mapper]:
     with client:
         if not client.scheduler_info()["workers"]:
             raise UsageError(f"the cluster at {scheduler} has no workers", f"start one: dask worker {scheduler}")
-        yield _mapper(client)
+        yield _mapper(client, dask.KilledWorker)
 
 
-def _mapper(client: Any) -> Mapper:
+def _mapper(client: Any, killed: type[Exception]) -> Mapper:
     def run(task: Task, items: Iterable[Any]) -> Iterator[Any]:
         n = max(1, sum(client.nthreads().values()))
-        return _in_order(lambda item: client.submit(task, item, pure=False, retries=3), items, IN_FLIGHT * n)
+        try:
+            yield from _in_order(lambda item: client.submit(task, item, pure=False, retries=3), items, IN_FLIGHT * n)
+        except killed as error:
+            raise SimioError(f"workers of the cluster died again and again: {error}", "give them more memory") from None
 
     return run
