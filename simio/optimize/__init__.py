@@ -6,21 +6,10 @@ room can be called as its verb: ``simio.optimize(device="pixel8", model="llama-2
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
-from typing import Any
-
+from simio.callable_room import make_callable
 from simio.optimize.optimizing import optimize
 from simio.records.optimum import Goal, Optimum
 
-
-class _Verb(ModuleType):
-    """A room that can be called: ``simio.optimize(…)`` is this module once anything in it has been imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Optimum:
-        return optimize(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Verb
+make_callable(__name__, optimize)
 
 __all__ = ["Goal", "Optimum", "optimize"]

@@ -5,14 +5,13 @@ The room can be called as its verb: ``simio.predict(device="pixel8", model="llam
 
 from __future__ import annotations
 
-import sys
-from types import ModuleType
 from typing import Any
 
 import numpy
 
 from simio import __version__
 from simio.analytic.bounds import demand
+from simio.callable_room import make_callable
 from simio.predict import bottleneck, laws
 from simio.predict.energy import energy_interval, energy_j_per_token
 from simio.predict.interval import Drawn, interval
@@ -168,13 +167,6 @@ def _doubts(drawn: Drawn, resolved: Resolved, point: Point, asked_tokens: int) -
     return tuple(notes)
 
 
-class _Verb(ModuleType):
-    """A room that can be called: ``simio.predict(…)`` is this module once anything in it has been imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Prediction:
-        return predict(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Verb
+make_callable(__name__, predict)
 
 __all__ = ["Point", "Resolved", "evaluate", "explain", "predict", "resolve"]

@@ -5,13 +5,12 @@ The room can be called as its verb: ``simio.sweep(device="pixel8", model="llama-
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from simio.callable_room import make_callable
 from simio.errors import MissingPackageError, UsageError
 from simio.records.scenario import Scenario
 
@@ -78,13 +77,6 @@ def _fields_set(scenario: Scenario | None) -> dict[str, Any]:
     return {name: value for name, value in scenario.to_json().items() if value != default.get(name)}
 
 
-class _Verb(ModuleType):
-    """A room that can be called: ``simio.sweep(…)`` is this module once anything in it has been imported."""
-
-    def __call__(self, *args: Any, **kwargs: Any) -> pandas.DataFrame:
-        return sweep(*args, **kwargs)
-
-
-sys.modules[__name__].__class__ = _Verb
+make_callable(__name__, sweep)
 
 __all__ = ["sweep"]

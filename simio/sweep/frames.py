@@ -118,7 +118,7 @@ def run(frame: Frame) -> Outcome:
     found = Outcome.empty(frame.n)
     try:
         first = resolved(frame)
-        for rows in _by_runtime(frame, first):
+        for rows in _alike(frame, first):
             part = frame if len(rows) == frame.n else frame.only(rows)
             one = first if rows[0] == 0 else resolved(part)
             found.put(rows, _run_alike(part, one))
@@ -130,15 +130,16 @@ def run(frame: Frame) -> Outcome:
     return found
 
 
-def _by_runtime(frame: Frame, first: Resolved) -> list[NDArray[np.int64]]:
-    """Scenarios for which ``auto`` chooses the same runtime: those in which all fits, and the others."""
-    every = np.arange(frame.n)
-    if frame.fixed.get("runtime", "auto") != "auto" or "ram_bytes" not in frame.varied:
-        return [every]
-    architecture = first.profile.model.architecture
-    needed = first.layout.raw_bytes + kv_cache_bytes(first.scenario, architecture)
-    fits = needed + buffer_bytes(first.scenario, architecture) <= frame.varied["ram_bytes"]
-    return [rows for rows in (every[fits], every[~fits]) if len(rows)]
+def _alike(frame: Frame, first: Resolved) -> list[NDArray[np.int64]]:
+    """Scenarios for which the same is chosen: ``auto`` looks at what fits, and a cache of no bytes is none."""
+    kind = np.zeros(frame.n, np.int64)
+    if frame.fixed.get("runtime", "auto") == "auto" and "ram_bytes" in frame.varied:
+        architecture = first.profile.model.architecture
+        needed = first.layout.raw_bytes + kv_cache_bytes(first.scenario, architecture)
+        kind += needed + buffer_bytes(first.scenario, architecture) > frame.varied["ram_bytes"]
+    if "cache_bytes" in frame.varied:
+        kind += 2 * (frame.varied["cache_bytes"] == 0)
+    return [np.flatnonzero(kind == one) for one in np.unique(kind)]
 
 
 def _run_alike(frame: Frame, first: Resolved) -> Outcome:

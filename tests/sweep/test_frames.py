@@ -136,3 +136,12 @@ def test_energy_is_empty_where_the_device_has_no_powers():
     found = frames.run(Frame(N, fixed, (), {"ram_bytes": np.full(N, 10**9)}, {"storage": np.linspace(0.5, 2, N)}))
     assert np.isnan(found.numbers[:, NUMBER["energy_j_per_token"]]).all()
     assert np.all(found.numbers[:, NUMBER["tokens_per_s"]] > 0)
+
+
+def test_a_cache_of_no_bytes_is_none_for_its_own_scenarios_only():
+    fixed = {"device": "oneplus12", "model": "olmoe-1b-7b:q4_k_m", "runtime": "stream", "n_tokens": 6}
+    frame = Frame(3, fixed, (), {"cache_bytes": np.array([0, 10**9, 2 * 10**9])}, {})
+    found = frames.run(frame)
+    assert found.reason.tolist() == [None, None, None]
+    for j in range(3):
+        assert found.numbers[j, NUMBER["tokens_per_s"]] == pytest.approx(frames.row_alone(frame, j)[0], rel=1e-9)
