@@ -17,7 +17,7 @@ for quant in ("bf16", "q8_0", "q4_k_m"):
         scenario = simio.Scenario(
             device=phone, model=f"llama-3.1-8b:{quant}", runtime="stream", ram_bytes=3 * 10**9, n_tokens=16, draws=100
         )
-        cells = []
+        cells, raw = [], simio.predict(scenario, suggestions=False, draws=0).tokens_per_s
         for codec in CODECS:
             try:
                 found = simio.compare({"codec": codec}, {"codec": "raw"}, **scenario.to_json())
@@ -27,5 +27,4 @@ for quant in ("bf16", "q8_0", "q4_k_m"):
             odds = found.odds[0]
             verdict = "pays" if odds.share > 0.9 else "does not" if odds.share < 0.1 else "perhaps"
             cells.append(f"{odds.ratio:.2f}× in {100 * odds.share:.0f} % {verdict}")
-            raw = found.contenders[1].tokens_per_s
         print(f"  {phone:20}{raw:>7.3f} tok/s" + "".join(f"{cell:>26}" for cell in cells))

@@ -1,7 +1,7 @@
 """How much RAM does Qwen3-30B-A3B need on a 12 GB phone? 18.6 GB of experts, of which a token uses a tenth.
 
-Experts are streamed from flash; what RAM there is keeps the most recently used ones. The last column is what another
-half gigabyte brings: it ends where the phone has no more to give.
+Experts are streamed from flash; what RAM there is keeps the most recently used ones. The last column is what a step of
+the cache brings. Beyond what the phone can give, a larger cache is paid back in page faults.
 """
 
 from __future__ import annotations

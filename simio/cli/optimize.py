@@ -93,8 +93,9 @@ def _goal(minimize: str, min_speed: float, max_p95: str | None, max_energy: floa
 
     if minimize not in GOALS:
         raise UsageError(f"--minimize {minimize}", f"use one of {', '.join(GOALS)}")
-    if min_speed < 0 or (max_energy is not None and max_energy <= 0):
-        raise UsageError("--min-speed and --max-energy are below zero", "give numbers above 0")
+    for option, value in (("--min-speed", min_speed), ("--max-energy", max_energy)):
+        if value is not None and not 0 <= value < float("inf"):
+            raise UsageError(f"{option} is {value}", "give a number of at least 0")
     p95 = float("inf") if max_p95 is None else parse(max_p95, "s", "--max-p95")
     return Goal(minimize, min_speed, p95, float("inf") if max_energy is None else max_energy)
 
@@ -137,6 +138,8 @@ def _write(best: Configuration, folder: Path, draws: int) -> str:
     from simio.profiling.profile_file import save as save_plan
 
     scenario, lines = replace(best.scenario, draws=draws), []
+    if best.plan is None:
+        (folder / "plan.json").unlink(missing_ok=True)  # of another run
     if best.plan is not None:
         save_plan(best.plan, folder / "plan.json")
         scenario = replace(scenario, model=str(folder / "plan.json"), chunk_bytes=None)
@@ -149,7 +152,7 @@ def _write(best: Configuration, folder: Path, draws: int) -> str:
 def describe(found: Optimum) -> str:
     """What was found, against what, the front, and the nearest flags of llama.cpp."""
     best, level, low, high = found.best, round(100 * found.interval.level), found.interval.low, found.interval.high
-    gap = "searched, not solved" if found.gap is None else f"no placement is more than {100 * found.gap:.1f} % faster"
+    gap = "searched, not solved" if found.gap is None else f"no placement takes {100 * found.gap:.1f} % less time"
     lines = [
         f"{found.model} on {found.device}, least {found.goal.minimise}: {best.label}",
         "",

@@ -23,8 +23,10 @@ def worth_trying(search: Search, one: Resolved, names: Sequence[str]) -> list[st
     Raises ``UsageError`` where that leaves none.
     """
     if one.layout.n_experts:
-        return ["raw"]  # slices of experts are read as they are stored
-    asked = dict.fromkeys(codecs.parse(name).name for name in names or (*DEFAULT_CODECS, one.profile.codec))
+        ignored = [name for name in map(_name, names) if name != "raw"]
+        search.notes += [f"{', '.join(ignored)}: not tried, experts are read as they are stored"] if ignored else []
+        return ["raw"]
+    asked = dict.fromkeys(map(_name, names or (*DEFAULT_CODECS, one.profile.codec)))
     found: dict[tuple[str, float], str] = {}  # by base codec and ratio: a filter that changes nothing is not one more
     for name in asked:
         ratio, why = _ratio(search, one, name)
@@ -35,6 +37,10 @@ def worth_trying(search: Search, one: Resolved, names: Sequence[str]) -> list[st
     if not found:
         raise UsageError("none of the codecs can be tried: " + "; ".join(search.notes), "offer raw, too")
     return list(found.values())
+
+
+def _name(text: str) -> str:
+    return codecs.parse(text).name
 
 
 def _ratio(search: Search, one: Resolved, name: str) -> tuple[float, str]:

@@ -15,7 +15,7 @@ from simio.optimize.trying import Trials
 from simio.pareto import pareto_front
 from simio.predict.resolve import Resolved
 from simio.records.device import Device
-from simio.records.optimum import Configuration, Goal
+from simio.records.optimum import GOALS, Configuration, Goal
 from simio.records.scenario import Scenario
 from simio.service_times import n_cores
 from simio.sweep import frames
@@ -23,8 +23,8 @@ from simio.sweep.axes import Axis
 from simio.sweep.outcome import COLUMNS, NUMBER
 from simio.sweep.study import Study
 
-#: Shares of the RAM budget that are tried.
-RAM_SHARES = (0.25, 0.5, 0.75, 1.0)
+#: Shares of the RAM budget that are tried beside all of it.
+RAM_SHARES = (0.25, 0.5, 0.75)
 #: Shares of it for the cache of experts.
 CACHE_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 PREFETCH_DEPTHS = (1, 2, 4)
@@ -32,6 +32,8 @@ LANES = (1, 2, 4, 8)
 
 #: Best rows of each study, and most rows of its front, that are predicted again one by one.
 _N_BEST, _MOST_FRONT = 3, 10
+#: What is minimised → its column, where a sweep calls it otherwise.
+_COLUMN_OF = {"ram": "peak_ram_bytes"}
 
 _Table = dict[str, Any]
 
@@ -49,7 +51,7 @@ class Grid:
 
 
 def grid(base: Scenario, one: Resolved, codecs: Sequence[str]) -> Grid:
-    """What is tried of ``base``, ``one`` being it resolved; ``codecs`` as in a scenario, ``raw`` among them."""
+    """What is tried of ``base``, ``one`` being it as a stream; ``codecs`` as in a scenario, ``raw`` among them."""
     fixed = {name: value for name, value in base.to_json().items() if value is not None}
     fixed |= {"draws": 0}
     fixed.pop("runtime", None) if base.runtime == "auto" else None
@@ -69,6 +71,7 @@ def _of_dense(device: Device, budget: int, codecs: Sequence[str]) -> Iterator[_T
     ram = [round(budget * share) for share in RAM_SHARES]
     for codec in codecs:
         packed = {} if codec == "raw" else {"n_workers": _worker_counts(device)}
+        yield common | packed | {"codec": codec}
         yield common | packed | {"codec": codec, "ram_bytes": ram}
         yield common | packed | {"codec": codec, "pinned_bytes": 0}
         if packed:
@@ -78,7 +81,7 @@ def _of_dense(device: Device, budget: int, codecs: Sequence[str]) -> Iterator[_T
 def _of_mixture(budget: int) -> Iterator[_Table]:
     cache = [round(budget * share) for share in CACHE_SHARES]
     common: _Table = {"runtime": "stream", "queue_depth": LANES, "expert_overlap": (True, False)}
-    yield common | {"cache_policy": "lru", "cache_bytes": cache}
+    yield common | {"cache_policy": ("lru",), "cache_bytes": cache}
     yield common | {"cache_policy": "none"}
 
 
@@ -106,6 +109,8 @@ def _study(fixed: Mapping[str, Any], table: _Table) -> Study | None:
     whole = dict(fixed) | base
     for one in axes:
         whole.pop(one.name, None)
+        if one.name == "ram_bytes":
+            whole.pop("available_bytes", None)
     return Study(whole, axes, n_checked=0)
 
 
@@ -129,15 +134,15 @@ def best_of(grid: Grid, goal: Goal, trials: Trials, tick: Any) -> list[Configura
 
 
 def _worth(rows: np.ndarray[Any, Any], goal: Goal) -> list[int]:
-    """Row numbers: the fastest, and those on the front of speed, RAM and bytes read."""
+    """Row numbers: the best for the goal, and those on the front of speed, RAM and bytes read."""
     columns = np.column_stack(
         [-rows[:, NUMBER["tokens_per_s"]], rows[:, NUMBER["peak_ram_bytes"]], rows[:, NUMBER["bytes_per_token"]]]
     )
     front = np.flatnonzero(pareto_front(columns))
-    by_speed = np.argsort(columns[:, 0], kind="stable")[:_N_BEST]
+    by_goal = np.argsort(rows[:, NUMBER[_COLUMN_OF.get(goal.minimise, GOALS[goal.minimise])]], kind="stable")[:_N_BEST]
     spread = front[np.unique(np.linspace(0, len(front) - 1, min(len(front), _MOST_FRONT)).astype(int))]
     known = ~np.isnan(columns).any(axis=1)
-    return [int(i) for i in dict.fromkeys([*by_speed, *spread]) if known[i]]
+    return [int(i) for i in dict.fromkeys([*by_goal, *spread]) if known[i]]
 
 
 def _plain(value: Any) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import inf
 
-from simio import catalog
+from simio import catalog, codecs
 from simio.errors import UsageError
 from simio.optimize.codec_choice import worth_trying
 from simio.optimize.grid import best_of, grid
@@ -50,45 +50,73 @@ def optimize(
     """
     goal = goal or Goal()
     whole = Scenario.of(scenario, **fields)
-    asked = replace(whole, draws=0)
+    codec_names = codec_names or ([whole.codec] if whole.codec else [])
+    asked = replace(whole, codec=None, draws=0)
     device = catalog.load(asked.device)
     if device.power is None and (goal.minimise == "energy" or goal.most_energy_j < inf):
         raise UsageError(f"{device.name} has no [power] table", "minimise p50, p95 or ram, or add one: docs/energy.md")
-    one = resolve(asked)
+    one = resolve(replace(asked, runtime="stream") if asked.runtime == "auto" else asked)
     if one.layout.residency:
         raise UsageError(f"{asked.model} is a plan: where its tensors lie is decided", "give the model it was made of")
     trials, ticks = Trials(device), _Ticks(progress)
-    base = replace(asked, ram_bytes=one.scenario.ram_bytes, codec=None)
-    search = Search(base, goal, trials, time_limit_s, frozenset(asked.to_json()), ticks.tick)
+    search = Search(asked, goal, trials, time_limit_s, frozenset(asked.to_json()), ticks.tick)
+    takes_plans = not one.layout.n_experts and one.scenario.runtime == "stream" and asked.prefetch_depth != 0
+    takes_plans = takes_plans and search.fixed.isdisjoint(PLANNED)
+    if choices and not takes_plans:
+        raise UsageError(
+            "quantizers are chosen for plans of a dense stream, which decide what is pinned, cached and read ahead",
+            "leave out --pin, --cache, --hold, --prefetch 0 and --runtime",
+        )
     names = ["raw"] if choices else worth_trying(search, one, codec_names)
-    studies = grid(base, one, names)
+    studies = grid(asked, one, names)
     ticks.total = len(studies.studies) + N_TICKS + 2
+    usual = trials.of(asked)
+    search.found += [usual] if usual else []
     search.found += best_of(studies, goal, trials, search.tick)
     table = None
-    if not one.layout.n_experts and search.fixed.isdisjoint(PLANNED) and asked.runtime in ("auto", "stream"):
-        table = choices or table_of_codecs(base, names, trials)
-        add_plans(search, table, cost_budget)
+    if takes_plans:
+        table = _offered(choices, codec_names) if choices else table_of_codecs(asked, names, trials)
+        add_plans(search, table, cost_budget, one.scenario.ram_bytes or 0)
     else:
         for start in dict.fromkeys(filter(None, (search.nearest(), search.best_stream()))):
             search.found += neighbours(start, goal, trials, search.fixed)
-    best, front = search.best(), front_of(search.found)
+    best = search.best()
+    front = front_of([found for found in search.found if goal.holds(found)], best)
     search.tick()
-    unpinned = [one for one in search.found if _holds_nothing(one)]
+    unpinned = [found for found in search.found if _holds_nothing(found)]
     unpinned += singles(search, table, cost_budget) if table else []
-    difference = max(trials.confirm(one, full_check and one is best) for one in (best, *front))
+    difference = max(trials.confirm(found, full_check and found is best) for found in (best, *front))
     ticks.finish()
     return Optimum(
         model=one.profile.model.name, device=device.id, goal=goal, best=best, front=tuple(front),
-        baseline=min(unpinned, key=goal.order, default=None), usual=trials.of(asked),
+        baseline=min(unpinned, key=goal.order, default=None), usual=usual,
         bound_s=bound_of(search, best, table, cost_budget) if table else None, n_evaluated=trials.n,
         sim_difference=difference, interval=trials.interval(best, whole.draws),
         runtime_flags=runtime_flags(best, one.profile.model), notes=tuple(search.notes),
     )  # fmt: skip
 
 
+def _offered(choices: ChoiceTable, codec_names: Sequence[str]) -> ChoiceTable:
+    """``choices`` with the codecs asked for only; all where none are."""
+    if not codec_names:
+        return choices
+    names = {codecs.parse(name).name for name in codec_names}
+    unknown = sorted(names - {codec for _, codec in choices.labels})
+    if unknown:
+        known = ", ".join(sorted({codec for _, codec in choices.labels}))
+        raise UsageError(f"the study has no codec {unknown[0]}", f"it has {known}")
+    kept = (
+        replace(choice, options=tuple(option for option in choice.options if option.codec in names))
+        for choice in choices.choices
+    )
+    return replace(choices, choices=tuple(kept))
+
+
 def _holds_nothing(one: Configuration) -> bool:
     """Whether it is streamed with nothing pinned and nothing cached."""
-    return one.runtime == "stream" and (one.scenario.pinned_bytes == 0 or one.scenario.cache_policy == "none")
+    return one.runtime == "stream" and (
+        0 in (one.scenario.pinned_bytes, one.scenario.pinned_fraction) or one.scenario.cache_policy == "none"
+    )
 
 
 class _Ticks:

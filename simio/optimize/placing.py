@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from math import inf
 from time import monotonic
 
 import numpy as np
@@ -31,6 +30,7 @@ from simio.units import MIB
 
 #: Of the stages: what a second of each counts beside a second of the token.
 Weights = tuple[float, ...]
+NO_WEIGHTS: Weights = (0.0,) * len(STAGES)
 
 #: Relative gap at which a program stops: a tenth of what any phone measurement resolves.
 GAP = 1e-3
@@ -63,8 +63,6 @@ class Space:
 def space(table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials, decompresses: bool) -> Space:
     """The placements of ``scenario``, of which only what a plan leaves open is kept."""
     open_ = replace(scenario, runtime="stream", **dict.fromkeys(PLANNED))  # type: ignore[arg-type]
-    if scenario.prefetch_depth == 0:
-        open_ = replace(open_, prefetch_depth=1)
     setting = Setting(trials.device, open_, cost_budget)
     regime = candidates(table, setting, decompresses)
     return Space(table, setting, regime.only(_useful(regime)), trials)
@@ -95,7 +93,7 @@ class Placed:
 def place(here: Space, weights: Weights, time_limit_s: float) -> list[Placed]:
     """The solutions of the programs as predicted."""
     problem = here.problem
-    relaxed = solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP)
+    relaxed = _in_time(_as_one_step(problem, staging_bytes=0.0), NO_WEIGHTS, time_limit_s)
     if relaxed is None:
         return []
     at_once = _as_one_step(problem, problem.staging_bytes(relaxed.chosen))
@@ -139,18 +137,18 @@ def placements(
 
 def least_token_s(
     table: ChoiceTable, scenario: Scenario, cost_budget: float, trials: Trials, time_limit_s: float
-) -> float:
-    """Seconds that no placement in the settings of ``scenario`` can be below in either linear program."""
+) -> float | None:
+    """Seconds that no placement in the settings of ``scenario`` can be below in either linear program, if known."""
     problems = [space(table, scenario, cost_budget, trials, decompresses).problem for decompresses in (False, True)]
-    solved = [solve(_as_one_step(problem, staging_bytes=0.0), time_limit_s, GAP) for problem in problems]
-    return min((one.bound_s for one in solved if one is not None), default=inf)
+    solved = [_in_time(_as_one_step(problem, 0.0), NO_WEIGHTS, time_limit_s) for problem in problems]
+    return min((one.bound_s for one in solved if one is not None), default=None)
 
 
 def _weights(goal: Goal, scenario: Scenario, trials: Trials) -> Weights:
     """Power of each busy stage ÷ the baseline's, where energy is minimised: link, all workers, threads (by traffic)."""
     drain = trials.drain(scenario) if goal.minimise == "energy" else None
     if drain is None:
-        return (0.0,) * len(STAGES)
+        return NO_WEIGHTS
     n_workers = scenario.n_workers or default_workers(trials.device.cpu, scenario.n_threads or 1)
     powers = (drain.storage_w, n_workers * drain.worker_w, drain.threads_w, 0.0)
     return tuple(float(watts / drain.baseline_w) for watts in powers)

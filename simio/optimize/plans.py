@@ -24,19 +24,22 @@ N_BISECTIONS = 7
 N_TICKS = N_SETTINGS + len(RAM_SHARES) + 1
 
 
-def add_plans(search: Search, table: ChoiceTable, cost_budget: float) -> None:
-    """Add solutions, what exchanges make of the best of them, and its neighbours to ``search.found``."""
+def add_plans(search: Search, table: ChoiceTable, cost_budget: float, budget: int) -> None:
+    """Add solutions, what exchanges make of the best of them, and its neighbours to ``search.found``.
+
+    ``budget``: what a stream has of RAM. [bytes]
+    """
     settings = _settings(search)
     placed = []
     for scenario in settings:
         placed += _placed(search, table, scenario, cost_budget, search.time_limit_s / 4)
         search.tick()
     for share in RAM_SHARES:
-        less = replace(settings[0], ram_bytes=round((search.base.ram_bytes or 0) * share))
+        less = replace(settings[0], ram_bytes=round(budget * share), available_bytes=None)
         _placed(search, table, less, cost_budget, QUICK_S)
         search.tick()
     if search.goal.minimise == "ram":
-        placed += _least_ram(search, table, settings[0], cost_budget)
+        placed += _least_ram(search, table, settings[0], cost_budget, budget)
     if placed:
         start = min(placed, key=lambda one: search.goal.order(one.found))
         search.found.append(exchanged(start, search.goal, search.time_limit_s))
@@ -65,7 +68,8 @@ def _settings(search: Search) -> list[Scenario]:
         s = one.scenario
         if one.runtime == "stream" and one.plan is None:
             found.setdefault((s.n_threads, s.n_workers, s.prefetch_depth, s.queue_depth), s)
-    with_all = [replace(s, ram_bytes=search.base.ram_bytes) for s in found.values()]
+    ram, available = search.base.ram_bytes, search.base.available_bytes
+    with_all = [replace(s, ram_bytes=ram, available_bytes=available) for s in found.values()]
     return with_all[:N_SETTINGS] or [replace(search.base, runtime="stream")]
 
 
@@ -78,13 +82,13 @@ def _placed(
     return solved
 
 
-def _least_ram(search: Search, table: ChoiceTable, scenario: Scenario, cost_budget: float) -> list[Placed]:
+def _least_ram(search: Search, table: ChoiceTable, scenario: Scenario, cost_budget: float, budget: int) -> list[Placed]:
     """Plans that keep the limits with less and less RAM: the budget is halved towards the least."""
-    low, high = 0, search.base.ram_bytes or 0
+    low, high = 0, budget
     found = []
     for _ in range(N_BISECTIONS):
         middle = (low + high) // 2
-        placed = _placed(search, table, replace(scenario, ram_bytes=middle), cost_budget, QUICK_S)
+        placed = _placed(search, table, replace(scenario, ram_bytes=middle, available_bytes=None), cost_budget, QUICK_S)
         keeping = [one for one in placed if search.goal.holds(one.found)]
         found += keeping
         low, high = (low, middle) if keeping else (middle, high)

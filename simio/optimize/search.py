@@ -42,9 +42,11 @@ class Search:
         if self.goal.holds(best):
             return best
         fastest = max(self.found, key=lambda one: one.tokens_per_s)
+        joules = [one.energy_j_per_token for one in self.found if one.energy_j_per_token is not None]
+        least = f", the least energy {min(joules):.3g} J per token" if joules else ""
         raise InfeasibleError(
             f"nothing that was tried keeps the limits: the fastest is {fastest.tokens_per_s:.3g} tokens/s, "
-            f"95th percentile {fastest.p95_s:.3g} s",
+            f"95th percentile {fastest.p95_s:.3g} s{least}",
             "loosen a limit, or give more RAM",
         )
 
@@ -53,8 +55,11 @@ class Search:
         return min((one for one in self.found if one.runtime == "stream"), key=self.goal.order, default=None)
 
 
-def front_of(found: Sequence[Configuration]) -> list[Configuration]:
-    """What no other beats in speed, RAM, bytes read, quality and energy, from fast to slow; evenly thinned out."""
+def front_of(found: Sequence[Configuration], best: Configuration) -> list[Configuration]:
+    """What no other of ``found`` beats in speed, RAM, bytes read, quality and energy, from fast to slow.
+
+    Evenly thinned out; ``best``, which is one of ``found``, stays.
+    """
     table = np.array(
         [
             [-one.tokens_per_s, one.ram_bytes, one.flash_bytes_per_token, one.cost, one.energy_j_per_token or 0.0]
@@ -62,7 +67,7 @@ def front_of(found: Sequence[Configuration]) -> list[Configuration]:
         ]
     )
     alike = np.vectorize(lambda number: float(f"{number:.3g}"))(table)  # what differs by less is one point
-    front = [one for one, stays in zip(found, pareto_front(alike), strict=True) if stays]
+    front = [one for one, stays in zip(found, pareto_front(alike), strict=True) if stays and one != best]
     front.sort(key=lambda one: -one.tokens_per_s)
-    kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MOST_FRONT)).round().astype(int))
-    return [front[i] for i in kept]
+    kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MOST_FRONT - 1)).round().astype(int))
+    return sorted([best, *(front[i] for i in kept)], key=lambda one: -one.tokens_per_s)

@@ -44,7 +44,7 @@ def _figures(found: Optimum) -> Iterator[tuple[str, str]]:
         yield f"{best.energy_j_per_token:.3g} J", "per token"
     if found.factor is not None:
         yield f"{found.factor:.2f}×", "one codec, nothing pinned"
-    yield ("searched" if found.gap is None else f"{100 * found.gap:.1f} %"), "at most from the optimum"
+    yield ("searched" if found.gap is None else f"{100 * found.gap:.1f} %"), "less time at most, other placements"
 
 
 def _front(found: Optimum) -> str:
