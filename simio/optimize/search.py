@@ -13,6 +13,8 @@ from simio.pareto import pareto_front
 from simio.records.optimum import Configuration, Goal
 from simio.records.scenario import Scenario
 
+#: What differs by less, as a share, is alike: no phone measurement tells it apart.
+ALIKE = 1e-3
 #: Most points of the front that are kept.
 MOST_FRONT = 20
 
@@ -37,10 +39,15 @@ class Search:
         return min(self.found, key=self.goal.order)
 
     def best(self) -> Configuration:
-        """The best of what was found. Raises ``InfeasibleError`` where nothing keeps the limits."""
+        """The best of what was found, the simplest of those alike: no plan, few reads.
+
+        Raises ``InfeasibleError`` where nothing keeps the limits.
+        """
         best = self.nearest()
         if self.goal.holds(best):
-            return best
+            most = self.goal.value(best) * (1 + ALIKE)
+            alike = [one for one in self.found if self.goal.holds(one) and self.goal.value(one) <= most]
+            return min(alike, key=lambda one: (one.plan is not None, one.flash_bytes_per_token, *self.goal.order(one)))
         fastest = max(self.found, key=lambda one: one.tokens_per_s)
         joules = [one.energy_j_per_token for one in self.found if one.energy_j_per_token is not None]
         least = f", the least energy {min(joules):.3g} J per token" if joules else ""
@@ -63,11 +70,11 @@ def front_of(found: Sequence[Configuration], best: Configuration) -> list[Config
     table = np.array(
         [
             [-one.tokens_per_s, one.ram_bytes, one.flash_bytes_per_token, one.cost, one.energy_j_per_token or 0.0]
-            for one in found
+            for one in (best, *found)  # of equal ones the first stays
         ]
     )
     alike = np.vectorize(lambda number: float(f"{number:.3g}"))(table)  # what differs by less is one point
-    front = [one for one, stays in zip(found, pareto_front(alike), strict=True) if stays and one != best]
+    front = [one for one, stays in zip(found, pareto_front(alike)[1:], strict=True) if stays and one != best]
     front.sort(key=lambda one: -one.tokens_per_s)
     kept = np.unique(np.linspace(0, len(front) - 1, min(len(front), MOST_FRONT - 1)).round().astype(int))
     return sorted([best, *(front[i] for i in kept)], key=lambda one: -one.tokens_per_s)

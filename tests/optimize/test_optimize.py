@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import pytest
 from command_line import simio as run
+from studied import choices, decoder
 
 import simio
 from simio.errors import InfeasibleError, UsageError
@@ -151,3 +152,49 @@ def test_flags_of_llama_cpp_say_what_can_be_said():
     assert lines[0].startswith("llama-cli --mmap")
     assert "--ctx-size 24" in lines[0]
     assert "no explicit reads" in lines[-1]
+
+
+def test_ram_that_was_not_given_stays_open():
+    open_ = replace(TIGHT, ram_bytes=None)
+    found = simio.optimize(open_, runtime="resident", time_limit_s=1.0)
+    assert found.best.scenario.ram_bytes is None
+    again = simio.predict(replace(found.best.scenario, draws=TIGHT.draws), suggestions=False)
+    assert again.interval == found.interval
+    more = simio.optimize(open_, available_bytes=5 * 10**9, codec_names=("raw",), time_limit_s=1.0)
+    assert more.best.scenario.available_bytes == 5 * 10**9
+
+
+def test_a_codec_that_was_said_is_the_one_that_is_tried():
+    found = simio.optimize(TIGHT, codec="zstd:1", time_limit_s=1.0)
+    used = {one.codec for one in found.best.plan.plan} if found.best.plan else {found.best.scenario.codec}
+    assert used <= {"raw", "zstd:1"}
+
+
+def test_reading_nothing_ahead_is_kept():
+    found = simio.optimize(TIGHT, prefetch_depth=0, codec_names=("raw",), time_limit_s=1.0)
+    assert {one.scenario.prefetch_depth for one in (found.best, *found.front)} == {0}
+
+
+def test_a_mixture_keeps_the_policy_that_was_said():
+    found = simio.optimize(
+        device="oneplus15r", model="qwen3-30b-a3b:q4_k_m", runtime="stream", ram_bytes=5 * 10**9, prompt_tokens=4,
+        n_tokens=4, draws=0, cache_policy="lfu", cache_bytes=2 * 10**9, time_limit_s=1.0, codec_names=("zstd:1",),
+    )  # fmt: skip
+    assert (found.best.scenario.cache_policy, found.best.scenario.cache_bytes) == ("lfu", 2 * 10**9)
+    assert "experts are read as they are stored" in found.notes[0]
+
+
+def test_quantizers_are_chosen_within_the_budget_and_refused_where_no_plan_is_made():
+    offered = choices(decoder(2), codecs=("raw", "zstd:1"))
+    scenario = replace(TIGHT, model="llama-3.2-1b:f16")
+    with pytest.raises(UsageError, match="quantizers are chosen for plans"):
+        simio.optimize(scenario, choices=offered, cost_budget=1.0, pinned_bytes=0)
+    with pytest.raises(UsageError, match="has no codec lz4:1"):
+        simio.optimize(scenario, choices=offered, cost_budget=1.0, codec_names=("lz4:1",), time_limit_s=1.0)
+
+
+def test_an_old_plan_does_not_stay_beside_a_scenario_without_one(tmp_path):
+    (tmp_path / "plan.json").write_text("{}")
+    words = ["--device", "galaxy-s22", "--model", MODEL, "--tokens", "4", "--prompt", "4", "--runtime", "mmap"]
+    assert run("optimize", *words, "--time-limit", "1", "--draws", "0", "-o", str(tmp_path)).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["scenario.toml"]
