@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from simio.predict.point import evaluate
 from simio.profiling.host import n_usable_cpus
 from simio.sim import engine
 from simio.sweep import frames
@@ -21,7 +22,7 @@ TRACE = Path(__file__).parents[2] / "shared" / "traces" / "oneplus15r" / "qwen.r
 def simpy_s(study: Study, n: int) -> float:
     """Mean CPU time SimPy takes for one of the scenarios, planning and timing left out. [s]"""
     numbers = np.linspace(0, study.n - 1, n).astype(int)
-    timed = [frames.point_of(frame).timed for _, frame in study.frames(numbers)][:n]
+    timed = [evaluate(frames.resolved(frame)).timed for _, frame in study.frames(numbers)][:n]
     begun = time.process_time()
     for one in timed:
         engine.run(one)
