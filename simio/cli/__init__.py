@@ -79,7 +79,7 @@ def main() -> None:
     except SimioError as error:
         code = _fail(error.message, error.hint, error.exit_code)
     except KeyboardInterrupt:
-        code = _fail("interrupted", "run the same command again to go on", 130)
+        code = _fail("interrupted", "run the same command again; what was kept is not done twice", 130)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         code = _fail(f"{where}{error.strerror or error}", "check the path, the permissions and the free space", 9)
