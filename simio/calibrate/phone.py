@@ -131,6 +131,8 @@ def _cores(draft: Draft, phone: Phone, source: str, notes: list[str]) -> None:
         table = [_cluster(clock, n, clocks[0], source) for clock, n in groups]
         draft.replace("cpu.clusters", table)
         draft.replace("cpu.default_threads", exactly(max(1, len(clocks) // 2), "1", source, "half of the cores"))
+        if draft.table.pop("power", None) is not None:
+            notes.append(f"no energy: the powers of {draft.device.id} are those of other cores")
         return
     for table, (clock, n) in zip(draft.table["cpu"]["clusters"], groups, strict=True):
         table |= {"clock": exactly(clock, "hz", source), "n_cores": exactly(n, "1", source)}

@@ -100,7 +100,8 @@ class CodecChoice:
         if resized:
             n, here_n = self.n_weights[resized[0]], here[resized[0]].n_weights
             raise UsageError(
-                f"the joint plan is of another model: {_first(resized)} has {n} weights there, {here_n} here",
+                f"the joint plan is of another model: {_first(resized)} has {n} weights there, "
+                f"{here_n} in {model.name}",
                 "make the plan for this very model, or pack without --plan",
             )
         others = [name for name, tensor in here.items() if self.dtypes.get(name, tensor.dtype) != tensor.dtype]

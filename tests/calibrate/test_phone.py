@@ -131,8 +131,12 @@ def test_what_the_phone_says_is_measured_and_the_rest_inferred_with_wide_bounds(
 
 
 def test_a_phone_of_other_cores_than_its_base_gets_speeds_by_clock(phone, tmp_path):
-    assert calibrate(tmp_path, "--device", "rpi5-nvme").code == 0
-    clusters = catalog.load(str(tmp_path / "phone.toml")).cpu.clusters
+    made = calibrate(tmp_path, "--device", "rpi5-nvme")
+    assert made.code == 0
+    assert "powers of rpi5-nvme are those of other cores" in made.out + made.err
+    device = catalog.load(str(tmp_path / "phone.toml"))
+    clusters = device.cpu.clusters
+    assert device.power is None
     assert clusters[0].relative_speed.value == 1
     assert clusters[2].relative_speed.value == pytest.approx(1704 / 2914, rel=1e-3)
     assert clusters[2].relative_speed.low < 0.7 * clusters[2].relative_speed.value
