@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress
+from simio.cli.output import check_output, give, progress
 from simio.cli.predict import scenario_of
 from simio.cli.scenario_options import naming_options, takes_scenario
-from simio.paths import write_whole
 from simio.units import format_bytes
 
 if TYPE_CHECKING:
@@ -34,16 +32,7 @@ def breakeven(
 
     with naming_options(), progress("profiling a sample") as reporter:
         found = run(scenario, progress=reporter)
-    if report:
-        from simio.report.break_even_page import render
-
-        write_whole(Path(report), render(found))
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print(describe(found))
-        if report:
-            print(f"\nreport: {report}")
+    give(found, describe, as_json, report, "break_even_page")
 
 
 def describe(s: BreakEvenStudy) -> str:

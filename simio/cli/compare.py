@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress
+from simio.cli.output import check_output, give, progress
 from simio.cli.scenario_options import naming_options, takes_scenario
 from simio.errors import UsageError
-from simio.paths import write_whole
 from simio.units import format_bytes, format_s, parse_bytes
 
 if TYPE_CHECKING:
@@ -53,16 +51,7 @@ def compare(
 
     with naming_options(), progress("comparing", in_bytes=False, after_s=0.5) as reporter:
         found = run(*compared, progress=reporter, **common, **fields)
-    if report:
-        from simio.report.comparison_page import render
-
-        write_whole(Path(report), render(found))
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print(describe(found))
-        if report:
-            print(f"\nreport: {report}")
+    give(found, describe, as_json, report, "comparison_page")
 
 
 def _spread(words: Sequence[str], options: dict[str, Sequence[Any]]) -> tuple[list[Any], dict[str, Any]]:

@@ -7,17 +7,31 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from simio.errors import MissingPackageError, SimioError, UsageError, WriteError
+from simio.paths import write_whole
 
 
 def print_json(table: Any) -> None:
     """One JSON document on stdout."""
     print(json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def give(found: Any, describe: Callable[[Any], str], as_json: bool, report: str | None, page: str) -> None:
+    """Print ``found`` as JSON or text; before that, write ``report`` with the page ``simio.report.<page>``."""
+    if report:
+        write_whole(Path(report), import_module(f"simio.report.{page}").render(found))
+    if as_json:
+        print_json(found.to_json())
+        return
+    print(describe(found))
+    if report:
+        print(f"\nreport: {report}")
 
 
 def check_output(path: str | None, needs: str = "") -> None:

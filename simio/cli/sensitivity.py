@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simio.cli.output import check_output, print_json, progress
+from simio.cli.output import check_output, give, progress
 from simio.cli.predict import scenario_of
 from simio.cli.scenario_options import naming_options, takes_scenario
-from simio.paths import write_whole
 
 if TYPE_CHECKING:
     from simio.records.sensitivity import Influence, Sensitivity
@@ -43,16 +41,7 @@ def sensitivity(
 
     with naming_options(), progress("evaluating", in_bytes=False, after_s=0.5) as reporter:
         found = run(scenario, samples=samples, progress=reporter)
-    if report:
-        from simio.report.sensitivity_page import render
-
-        write_whole(Path(report), render(found))
-    if as_json:
-        print_json(found.to_json())
-    else:
-        print(describe(found))
-        if report:
-            print(f"\nreport: {report}")
+    give(found, describe, as_json, report, "sensitivity_page")
 
 
 def describe(s: Sensitivity) -> str:

@@ -6,7 +6,6 @@ Mapped and resident runs, streams under every codec, pinned or not; of a mixture
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -38,19 +37,7 @@ _COLUMN_OF = {"ram": "peak_ram_bytes"}
 _Table = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Grid:
-    """``studies`` over a base scenario; what the base fixes is not varied."""
-
-    studies: tuple[Study, ...]
-
-    @property
-    def n(self) -> int:
-        """Scenarios in all."""
-        return sum(study.n for study in self.studies)
-
-
-def grid(base: Scenario, one: Resolved, codecs: Sequence[str]) -> Grid:
+def grid(base: Scenario, one: Resolved, codecs: Sequence[str]) -> list[Study]:
     """What is tried of ``base``, ``one`` being it as a stream; ``codecs`` as in a scenario, ``raw`` among them."""
     fixed = {name: value for name, value in base.to_json().items() if value is not None}
     fixed |= {"draws": 0}
@@ -63,7 +50,7 @@ def grid(base: Scenario, one: Resolved, codecs: Sequence[str]) -> Grid:
         study = _study(fixed, table)
         if study is not None:
             found.append(study)
-    return Grid(tuple(found))
+    return found
 
 
 def _of_dense(device: Device, budget: int, codecs: Sequence[str]) -> Iterator[_Table]:
@@ -114,10 +101,10 @@ def _study(fixed: Mapping[str, Any], table: _Table) -> Study | None:
     return Study(whole, axes, n_checked=0)
 
 
-def best_of(grid: Grid, goal: Goal, trials: Trials, tick: Any) -> list[Configuration]:
+def best_of(studies: Sequence[Study], goal: Goal, trials: Trials, tick: Any) -> list[Configuration]:
     """The rows that matter, predicted one by one: the best and the front of each study."""
     found: list[Configuration] = []
-    for study in grid.studies:
+    for study in studies:
         numbers = np.arange(study.n)
         rows = np.full((study.n, len(COLUMNS)), np.nan)
         for places, frame in study.frames(numbers):

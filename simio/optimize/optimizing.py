@@ -69,7 +69,7 @@ def optimize(
         )
     names = ["raw"] if choices else worth_trying(search, one, codec_names)
     studies = grid(asked, one, names)
-    ticks.total = len(studies.studies) + N_TICKS + 2
+    ticks.total = len(studies) + N_TICKS + 2
     usual = trials.of(asked)
     search.found += [usual] if usual else []
     search.found += best_of(studies, goal, trials, search.tick)

@@ -11,7 +11,6 @@ from dataclasses import replace
 from itertools import combinations, product
 from math import prod
 from time import monotonic
-from typing import TypeVar
 
 import numpy as np
 
@@ -22,8 +21,6 @@ from simio.study.problem import Indices, Problem
 RAM_SLACK, TIME_SLACK = 1.05, 1.25
 #: Pairs of items are all tried where there are at most so many exchanges; else as many at random.
 MOST_PAIRS = 20_000
-
-Found = TypeVar("Found")
 
 
 def refine(

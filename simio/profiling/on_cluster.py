@@ -33,7 +33,7 @@ class Order:
     model: Model  # without its tensors: chunks name their streams
     file_bytes: tuple[int, ...]
     codec: str
-    library: str
+    codec_library: str
 
     @classmethod
     def of(cls, model: Model, work: Work) -> Order:
@@ -130,9 +130,9 @@ def _check(order: Order) -> None:
                 "give all workers the same file",
             )
     library = codecs.parse(order.codec).library_version
-    if library != order.library:
+    if library != order.codec_library:
         raise UsageError(
-            f"the {worker} has {library}, this machine {order.library}: sizes may differ",
+            f"the {worker} has {library}, this machine {order.codec_library}: sizes may differ",
             "install the same versions everywhere, for example with constraints.txt",
         )
 

@@ -18,6 +18,7 @@ them into the layer before, simio divides by them while dequantizing.
 from __future__ import annotations
 
 import re
+from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
@@ -81,8 +82,9 @@ class InputScaled(Quantizer):
         """Those of the inner layout, and the scales as they are."""
         return self.inner.symbols(_inner(streams), shape) | {"input_scales": integers(streams["input_scales"])}
 
+    @abstractmethod
     def _streams(self, w: FloatArray, activations: Activations) -> Streams:
-        raise NotImplementedError
+        """The streams of ``w`` for inputs like ``activations``."""
 
     def _scaled(self, w: FloatArray, scales: FloatArray, activations: Activations) -> Streams:
         inner = self.inner

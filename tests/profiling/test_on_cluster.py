@@ -82,7 +82,7 @@ def test_a_worker_with_another_file_or_library_is_refused(model):
     with pytest.raises(ModelFileError, match="bytes for the worker"):
         on_cluster._keys(replace(order, file_bytes=(order.file_bytes[0] + 1,)), [])
     with pytest.raises(UsageError, match="this machine libzstd 0"):
-        on_cluster._compress(replace(order, library="libzstd 0"), [])
+        on_cluster._compress(replace(order, codec_library="libzstd 0"), [])
 
 
 def test_an_address_where_nobody_answers_is_the_error_of_a_sweep(model):
