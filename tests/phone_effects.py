@@ -59,11 +59,6 @@ EFFECTS = (
     Effect("contiguous experts lose when overlapped", QWEN, replace(QWEN, contiguous_experts=True), 0.77, 0.7, 0.97),
     Effect("a cache near all free RAM hits more and is slower (Gemma)", GEMMA,
            replace(GEMMA, cache_bytes=4610 * MIB), 1.88 / 3.18, 0.4, 0.85, 27.2),
-)  # fmt: skip
-
-#: Not reproduced in size, see reports/accuracy.md: a mapped Gemma thrashes at 0.36 tokens/s where a streamed one makes
-#: 3.18. It is predicted just short of that cliff: half as fast, with the cliff inside the interval.
-MISSED = (
     Effect("mmap past RAM is many times slower (Gemma)", GEMMA,
            replace(GEMMA, runtime="mmap", queue_depth=None, dense_weights=None, expert_overlap=None,
                    cache_policy=None, cache_bytes=None),
