@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import numpy.typing as npt
 
 from simio.errors import ModelFileError, UsageError
 from simio.formats.execution_order import use_of
 from simio.quality.blueprint import Blueprint
 from simio.quant.contract import FloatArray
 from simio.records.model import Model, Tensor
-from simio.runtime.in_ram import StreamReader, read_small
+from simio.runtime.in_ram import StreamReader, read_scales, read_small
+from simio.runtime.kernels import dequantize
+from simio.runtime.matrices import matrix_of
 
 #: The matrices of a layer, in the order of their use, and which input each multiplies.
 INPUT_OF = {
@@ -71,6 +74,17 @@ class DecoderWeights:
         held, uses = self._layers[None], uses or OUTER
         wanted = [name for use in uses for name in (use, f"{use}.bias") if name in held]
         return {name: self._read(held[name]) for name in wanted}
+
+    def table_rows(self, ids: npt.NDArray[np.int64]) -> FloatArray:
+        """Rows ``ids`` of the token table, each read by itself."""
+        matrix = matrix_of(self.tensor("token_embd", None))
+        codes, size, scales = matrix.codes, matrix.row_bytes, read_scales(matrix, self._reader)
+        assert codes is not None  # a preset has no blueprint
+        rows = b"".join(self._reader.read(codes, int(row) * size, size) for row in ids)
+        if scales is not None and scales.size > 1:
+            scales = scales.reshape(matrix.n_rows, -1)[ids]
+        table: FloatArray = dequantize(matrix.dtype, rows, len(ids), matrix.n_cols, scales)
+        return table
 
     def _read(self, tensor: Tensor) -> FloatArray:
         values = read_small(tensor, self._reader)

@@ -1,28 +1,31 @@
-"""What a study takes from a decoder that was run: what its matrices multiply."""
+"""What a study takes from a decoder that is run: what its matrices multiply, one after the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
 
+from simio.errors import WriteError
 from simio.quant.contract import Activations, Quantizer
 from simio.records.model import Model
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Calibration:
-    """Activations by tensor, for the layouts that need them; ``digest`` identifies model and text."""
+    """A decoder and its text, which ``digest`` identifies.
+
+    ``run`` computes the decoder, at every call anew: the name and the inputs of every matrix, in the order of their
+    use. Nothing is kept, so that memory does not grow with the layers.
+    """
 
     digest: str
-    by_tensor: Mapping[str, Activations]
-
-    def activations(self, tensor: str) -> Activations | None:
-        """What the matrix ``tensor`` multiplies; None where it is not known."""
-        return self.by_tensor.get(tensor)
+    run: Callable[[], Generator[tuple[str, Activations]]]
 
 
 def looks_at_activations(quantizer: Quantizer) -> bool:
@@ -31,11 +34,22 @@ def looks_at_activations(quantizer: Quantizer) -> bool:
 
 
 def calibrate(model: Model, tokens: npt.NDArray[np.int64]) -> Calibration:
-    """Run ``model`` on ``tokens (n_texts, n_tokens)`` and keep what its matrices multiply, all of them in memory.
-
-    Errors as of :func:`simio.quality.activations`.
-    """
+    """``model`` on ``tokens (n_texts, n_tokens)``; running it raises what :func:`simio.quality.activations` does."""
     from simio.quality import activations
 
     digest = xxhash.xxh3_128_hexdigest(model.digest.encode() + tokens.tobytes())
-    return Calibration(digest, dict(activations(model, tokens)))
+    return Calibration(digest, partial(activations, model, tokens))
+
+
+def on_disk(seen: Activations) -> Activations:
+    """The same with its gram in an unnamed temporary file; raises ``WriteError`` where there is no room for it."""
+    with tempfile.TemporaryFile(prefix="simio-") as file:
+        try:
+            seen.gram.tofile(file)
+            file.flush()
+        except OSError as error:
+            raise WriteError(
+                f"{tempfile.gettempdir()}: {seen.gram.nbytes:,} bytes cannot be kept there: {error.strerror}",
+                "free some space, or name another directory in TMPDIR",
+            ) from error
+        return replace(seen, gram=np.memmap(file, seen.gram.dtype, "r", shape=seen.gram.shape))

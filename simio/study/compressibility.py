@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from math import isfinite
 
@@ -20,7 +20,7 @@ from simio.profiling.chunking import WeightsSource, check_chunk_bytes
 from simio.profiling.host import cpu_name, host_facts, n_usable_cpus
 from simio.profiling.memory import keep_freed_memory
 from simio.profiling.workers import for_each
-from simio.quant.contract import Quantizer
+from simio.quant.contract import Activations, Quantizer
 from simio.records.compressibility import (
     Compressibility,
     CompressibilityRow,
@@ -36,7 +36,7 @@ from simio.records.model import Model
 from simio.records.quality import LayoutQuality
 from simio.study import rates
 from simio.study.break_even import break_even
-from simio.study.calibration import Calibration, looks_at_activations
+from simio.study.calibration import Calibration, looks_at_activations, on_disk
 from simio.study.journal import StudyJournal, codec_id, fingerprint, key_of
 from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix, matrices
 from simio.study.quantizing import Stopped, Surveyed, compress_matrix, set_up
@@ -108,8 +108,8 @@ def study(
         _check_any(model, surveyed)
         kept += [_kept(s, "the weights hold NaN or infinity") for s in surveyed if s not in finite]
         meter.total = meter.done + 2 * sum(s.matrix.n_weights for s in finite) * len(able)
-        outcomes = _compress(asked, finite, meter)
-        measured = {q.name: _rates(asked, q, finite) for q in able}
+        outcomes, inputs = _compress(asked, finite, meter)
+        measured = {q.name: _rates(asked, q, finite, inputs) for q in able}
     rows: list[CompressibilityRow] = []
     for q in able:
         layout = _Layout(q, finite, outcomes[q.name], kept, (qualities or {}).get(q.name))
@@ -202,29 +202,68 @@ def _survey(asked: _Study, found: Sequence[WeightMatrix], meter: _Meter) -> list
 _Outcomes = dict[str, dict[int, Outcome | str]]
 
 
-def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> _Outcomes:
-    """Every matrix under every layout; large matrices first, so that workers end together."""
-    order = sorted(range(len(found)), key=lambda i: -found[i].matrix.n_weights)
-    jobs = [(i, q) for i in order for q in asked.quantizers]
-    prints = {q.name: fingerprint(q) for q in asked.quantizers}
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A matrix under a layout: what is ``known`` of it from the journal, and which codecs are ``missing``."""
+
+    place: int
+    quantizer: Quantizer
+    key: str
+    known: Outcome | None
+    missing: list[Codec]
+
+
+def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> tuple[_Outcomes, Mapping[str, Activations]]:
+    """Every matrix under every layout; and the inputs of those that rates are measured on, if a decoder was run.
+
+    Large matrices first, so that workers end together; those whose inputs matter, as the decoder comes by.
+    """
     outcomes: _Outcomes = {q.name: {} for q in asked.quantizers}
+    waiting: dict[str, list[_Job]] = {}  # by tensor
+    at_once: list[_Job] = []
+    for job in _jobs(asked, found):
+        if job.known is not None and not job.missing:
+            outcomes[job.quantizer.name][job.place] = job.known
+            meter.add(found[job.place].matrix.n_weights)
+        elif asked.calibration and looks_at_activations(job.quantizer):
+            waiting.setdefault(found[job.place].matrix.tensor.name, []).append(job)
+        else:
+            at_once.append(job)
 
-    def compress(index: int) -> None:
-        place, quantizer = jobs[index]
-        outcomes[quantizer.name][place] = _outcome(asked, found[place], quantizer, prints[quantizer.name], meter)
+    def compress(jobs: Sequence[_Job], inputs: Activations | None = None) -> None:
+        def one(index: int) -> None:
+            job = jobs[index]
+            outcomes[job.quantizer.name][job.place] = _outcome(asked, found[job.place], job, inputs, meter)
 
-    _for_each(asked, len(jobs), compress, meter)
-    return outcomes
+        _for_each(asked, len(jobs), one, meter)
+
+    compress(at_once)
+    kept: dict[str, Activations] = {}
+    wanted = {s.matrix.tensor.name for s in rates.sampled(found)} if _lacks_rates(asked, found) else set()
+    if asked.calibration and (waiting or wanted):
+        with closing(asked.calibration.run()) as run:
+            for tensor, inputs in run:
+                compress(waiting.pop(tensor, []), inputs)
+                if tensor in wanted:
+                    kept[tensor] = on_disk(inputs)
+                if not waiting and wanted <= kept.keys():
+                    break
+    compress([job for jobs in waiting.values() for job in jobs])
+    return outcomes, kept
 
 
-def _outcome(asked: _Study, surveyed: Surveyed, quantizer: Quantizer, print_: str, meter: _Meter) -> Outcome | str:
-    calibration = asked.calibration.digest if asked.calibration and looks_at_activations(quantizer) else ""
-    sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
-    key = key_of("outcome", surveyed.digest, print_, sizes, calibration)
-    known, missing = asked.journal.find_outcome(key, asked.codecs) if asked.journal else (None, asked.codecs)
-    if known is not None and not missing:
-        meter.add(surveyed.matrix.n_weights)
-        return known
+def _jobs(asked: _Study, found: Sequence[Surveyed]) -> Iterator[_Job]:
+    prints = {q.name: fingerprint(q) for q in asked.quantizers}
+    for place in sorted(range(len(found)), key=lambda i: -found[i].matrix.n_weights):
+        for q in asked.quantizers:
+            calibration = asked.calibration.digest if asked.calibration and looks_at_activations(q) else ""
+            sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
+            key = key_of("outcome", found[place].digest, prints[q.name], sizes, calibration)
+            known, missing = asked.journal.find_outcome(key, asked.codecs) if asked.journal else (None, asked.codecs)
+            yield _Job(place, q, key, known, missing)
+
+
+def _outcome(asked: _Study, surveyed: Surveyed, job: _Job, inputs: Activations | None, meter: _Meter) -> Outcome | str:
     seen = 0
 
     def done(n_weights: int) -> None:
@@ -233,33 +272,52 @@ def _outcome(asked: _Study, surveyed: Surveyed, quantizer: Quantizer, print_: st
         meter.add(n_weights)
 
     try:
-        ready = set_up(quantizer, surveyed, asked.calibration)
-        outcome = compress_matrix(surveyed, ready, missing, asked.chunk_bytes, asked.source, done)
+        ready = set_up(job.quantizer, surveyed, inputs)
+        outcome = compress_matrix(surveyed, ready, job.missing, asked.chunk_bytes, asked.source, done)
     except UsageError as error:
         meter.add(surveyed.matrix.n_weights - seen)
         return error.message
     if asked.journal:
-        asked.journal.add_outcome(key, outcome, missing)
-    return outcome if known is None else replace(outcome, facts={**known.facts, **outcome.facts})
+        asked.journal.add_outcome(job.key, outcome, job.missing)
+    return outcome if job.known is None else replace(outcome, facts={**job.known.facts, **outcome.facts})
 
 
-def _rates(asked: _Study, quantizer: Quantizer, found: Sequence[Surveyed]) -> Mapping[str, Decompression | None]:
+def _rates(
+    asked: _Study, quantizer: Quantizer, found: Sequence[Surveyed], inputs: Mapping[str, Activations]
+) -> Mapping[str, Decompression | None]:
     """The decompression rates of one layout by codec; measured together where one is not known."""
+    known = _known_rates(asked, quantizer, found)
+    if known is not None:
+        return known
     sample = rates.sampled(found)
-    parts = ("rate", [s.digest for s in sample], fingerprint(quantizer), asked.chunk_bytes, cpu_name())
-    keys = {codec.name: key_of(*parts, codec_id(codec)) for codec in asked.codecs}
+    measured = rates.measure(quantizer, asked.codecs, sample, asked.chunk_bytes, asked.source, inputs, asked.references)
     if asked.journal:
-        known = {name: asked.journal.find_rate(key) for name, key in keys.items()}
-        if all(is_known for is_known, _ in known.values()):
-            return {name: rate for name, (_, rate) in known.items()}
-    measured = rates.measure(
-        quantizer, asked.codecs, sample, asked.chunk_bytes, asked.source, asked.calibration, asked.references
-    )
-    if asked.journal:
+        keys = _rate_keys(asked, quantizer, sample)
         for name, rate in measured.items():
             asked.journal.add_rate(keys[name], rate)
         asked.journal.flush()
     return measured
+
+
+def _known_rates(
+    asked: _Study, quantizer: Quantizer, found: Sequence[Surveyed]
+) -> Mapping[str, Decompression | None] | None:
+    """The rates by codec that the journal knows; nothing unless it knows all."""
+    if asked.journal is None:
+        return None
+    keys = _rate_keys(asked, quantizer, rates.sampled(found))
+    known = {name: asked.journal.find_rate(key) for name, key in keys.items()}
+    return {name: rate for name, (_, rate) in known.items()} if all(there for there, _ in known.values()) else None
+
+
+def _rate_keys(asked: _Study, quantizer: Quantizer, sample: Sequence[Surveyed]) -> dict[str, str]:
+    parts = ("rate", [s.digest for s in sample], fingerprint(quantizer), asked.chunk_bytes, cpu_name())
+    return {codec.name: key_of(*parts, codec_id(codec)) for codec in asked.codecs}
+
+
+def _lacks_rates(asked: _Study, found: Sequence[Surveyed]) -> bool:
+    """Whether rates of a layout that looks at its inputs are to be measured."""
+    return any(looks_at_activations(q) and _known_rates(asked, q, found) is None for q in asked.quantizers)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,7 @@ import numpy as np
 from simio.codecs.base import Codec
 from simio.errors import UsageError
 from simio.profiling.chunking import WeightsSource
-from simio.quant.contract import FloatArray, Quantizer, Streams, TensorSummary
-from simio.study.calibration import Calibration
+from simio.quant.contract import Activations, FloatArray, Quantizer, Streams, TensorSummary
 from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix
 from simio.study.tally import Outcome, Tally
 
@@ -39,11 +38,10 @@ class Stopped(Exception):
     """The study ends before this matrix is done."""
 
 
-def set_up(quantizer: Quantizer, surveyed: Surveyed, calibration: Calibration | None) -> Quantizer:
-    """``quantizer`` for this matrix; raises ``UsageError`` where it needs activations that are not known."""
-    found = None if calibration is None else calibration.activations(surveyed.matrix.tensor.name)
-    if found is not None:
-        quantizer = quantizer.calibrated(found)
+def set_up(quantizer: Quantizer, surveyed: Surveyed, inputs: Activations | None) -> Quantizer:
+    """``quantizer`` for this matrix and its ``inputs``; raises ``UsageError`` where it needs them and has none."""
+    if inputs is not None:
+        quantizer = quantizer.calibrated(inputs)
     elif quantizer.needs_activations:
         raise UsageError("its inputs on a calibration text are not known")
     return quantizer.for_tensor(surveyed.summary) if quantizer.rows_apart else quantizer

@@ -6,7 +6,7 @@ devices (``simio.profiling.reference``). A codec that no device file knows trave
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +17,10 @@ from simio.errors import UsageError
 from simio.profiling.chunking import WeightsSource
 from simio.profiling.measure import Sample, measure_interleaved
 from simio.profiling.reference import reference_samples
-from simio.quant.contract import Quantizer
+from simio.quant.contract import Activations, Quantizer
 from simio.records.codec_profile import Rate, plain_codec
 from simio.records.compressibility import Decompression
 from simio.service_times import base_codec
-from simio.study.calibration import Calibration
 from simio.study.quantizing import Surveyed, set_up
 from simio.study.tally import Chunks, stream_layout
 
@@ -70,11 +69,11 @@ def measure(
     matrices: Sequence[Surveyed],
     chunk_bytes: int,
     source: WeightsSource,
-    calibration: Calibration | None,
+    inputs: Mapping[str, Activations],
     references: References,
 ) -> dict[str, Decompression | None]:
-    """The rates by codec; nothing for a codec under which no chunk shrinks."""
-    samples = _samples(quantizer, codecs, matrices, chunk_bytes, source, calibration)
+    """The rates by codec; nothing for a codec under which no chunk shrinks. ``inputs`` by tensor, where known."""
+    samples = _samples(quantizer, codecs, matrices, chunk_bytes, source, inputs)
     shrunk = {codec.name: codec for codec in codecs if samples[codec.name]}
     sets: dict[str, Sequence[Sample]] = {name: samples[name] for name in shrunk}
     for codec in shrunk.values():
@@ -99,7 +98,7 @@ def _samples(
     matrices: Sequence[Surveyed],
     chunk_bytes: int,
     source: WeightsSource,
-    calibration: Calibration | None,
+    inputs: Mapping[str, Activations],
 ) -> dict[str, list[Sample]]:
     """Chunks that shrank, by codec."""
     found: dict[str, list[Sample]] = {codec.name: [] for codec in codecs}
@@ -107,7 +106,7 @@ def _samples(
         runs = surveyed.matrix.runs(SAMPLE_WEIGHTS)
         w = surveyed.matrix.read(source, *runs[len(runs) // 2])
         try:
-            streams = set_up(quantizer, surveyed, calibration).quantize(w)
+            streams = set_up(quantizer, surveyed, inputs.get(surveyed.matrix.tensor.name)).quantize(w)
         except UsageError:
             continue  # a matrix that this layout leaves as it is
         for key, stream in streams.items():

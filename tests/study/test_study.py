@@ -21,7 +21,8 @@ from simio.formats.opening import open_model
 from simio.formats.weights import WeightsReader
 from simio.quant import parse as layout
 from simio.quant.contract import Quantizer, TensorSummary
-from simio.study import compressibility, matrices, quantizing
+from simio.study import calibration, compressibility, matrices, quantizing
+from simio.study.calibration import Calibration
 from simio.study.compressibility import study
 from simio.study.journal import StudyJournal
 from simio.study.layouts import DEFAULT_CODECS, DEFAULT_LAYOUTS, codecs_of, layouts
@@ -199,13 +200,9 @@ def test_a_layout_that_wants_all_rows_sees_them_or_takes_runs_for_matrices_of_th
     assert {s.name: s.raw_bytes for s in row.tensors[0].streams} == {"codes": 2 * 640 * 64, "tokens": 4}
 
 
-class Calibration:
+def of_one_matrix():
     """Knows the inputs of one matrix."""
-
-    digest = "text"
-
-    def activations(self, tensor):
-        return random_activations(64) if tensor == "a.weight" else None
+    yield "a.weight", random_activations(64)
 
 
 def test_layouts_that_need_activations_wait_for_them(tmp_path):
@@ -214,9 +211,47 @@ def test_layouts_that_need_activations_wait_for_them(tmp_path):
     found = study(model, [Whole(wants=True)], [codec("raw")])
     assert not found.rows
     assert found.skipped[0].reason == "needs its inputs on a calibration text"
-    (row,) = study(model, [Whole(wants=True)], [codec("raw")], calibration=Calibration()).rows
+    (row,) = study(model, [Whole(wants=True)], [codec("raw")], calibration=Calibration("text", of_one_matrix)).rows
     assert [t.tensor for t in row.tensors] == ["a.weight"]
     assert [k.tensor for k in row.kept] == ["b.weight"]
+
+
+def test_the_decoder_is_run_only_for_what_is_not_known_and_only_as_far_as_needed(tmp_path):
+    save_file(
+        {f"{name}.weight": gaussian((32, 64), seed) for seed, name in enumerate("abc")}, tmp_path / "a.safetensors"
+    )
+    model = open_model(tmp_path / "a.safetensors")
+    came = []
+
+    def run():
+        for name in "abc":
+            came.append(name)
+            yield f"{name}.weight", random_activations(64)
+
+    def counted(n_codecs):
+        came.clear()
+        with_rates = [codec(name) for name in ("raw", "zstd:1")[:n_codecs]]
+        calibrated = Calibration("text", run)
+        return study(model, [Whole(wants=True)], with_rates, calibration=calibrated,
+                     journal=StudyJournal(tmp_path / "journal.txt"))  # fmt: skip
+
+    first = counted(1)
+    assert came == ["a", "b", "c"]
+    assert counted(1).rows[0].tensors == first.rows[0].tensors
+    assert came == []
+    assert [t.tensor for t in counted(2).rows[1].tensors] == ["a.weight", "b.weight", "c.weight"]
+    assert came == ["a", "b", "c"]
+
+
+def test_inputs_on_disk_are_the_same_and_a_full_disk_is_said(monkeypatch):
+    seen = random_activations(64)
+    kept = calibration.on_disk(seen)
+    np.testing.assert_array_equal(kept.gram, seen.gram)
+    assert kept.n_tokens == seen.n_tokens
+    assert isinstance(kept.gram, np.memmap)
+    monkeypatch.setattr(calibration.tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "r+b"))
+    with pytest.raises(WriteError, match="16,384 bytes cannot be kept"):
+        calibration.on_disk(seen)
 
 
 @dataclass(frozen=True)
