@@ -25,21 +25,17 @@ from simio.records.compressibility import (
     Compressibility,
     CompressibilityRow,
     Decompression,
-    KeptTensor,
-    Sizes,
     SkippedLayout,
-    StreamSize,
-    TensorCompressibility,
 )
 from simio.records.device import Device
 from simio.records.model import Model
 from simio.records.quality import LayoutQuality
 from simio.study import rates
-from simio.study.break_even import break_even
 from simio.study.calibration import Calibration, looks_at_activations, on_disk
 from simio.study.journal import StudyJournal, codec_id, fingerprint, key_of
 from simio.study.matrices import RUN_WEIGHTS, WHOLE_WEIGHTS, WeightMatrix, matrices
 from simio.study.quantizing import Stopped, Surveyed, compress_matrix, set_up
+from simio.study.rows import Layout, kept_tensor
 from simio.study.tally import Outcome
 from simio.units import MIB
 
@@ -106,13 +102,13 @@ def study(
         surveyed = _survey(asked, found, meter)
         finite = [s for s in surveyed if isfinite(s.summary.mean_square)]
         _check_any(model, surveyed)
-        kept += [_kept(s, "the weights hold NaN or infinity") for s in surveyed if s not in finite]
+        kept += [kept_tensor(s, "the weights hold NaN or infinity") for s in surveyed if s not in finite]
         meter.total = meter.done + 2 * sum(s.matrix.n_weights for s in finite) * len(able)
         outcomes, inputs = _compress(asked, finite, meter)
         measured = {q.name: _rates(asked, q, finite, inputs) for q in able}
     rows: list[CompressibilityRow] = []
     for q in able:
-        layout = _Layout(q, finite, outcomes[q.name], kept, (qualities or {}).get(q.name))
+        layout = Layout(q, finite, outcomes[q.name], kept, (qualities or {}).get(q.name))
         if any(isinstance(outcome, Outcome) for outcome in layout.outcomes.values()):
             rows += [layout.row(codec, measured[q.name][codec.name], devices) for codec in codecs]
         else:
@@ -318,59 +314,3 @@ def _rate_keys(asked: _Study, quantizer: Quantizer, sample: Sequence[Surveyed]) 
 def _lacks_rates(asked: _Study, found: Sequence[Surveyed]) -> bool:
     """Whether rates of a layout that looks at its inputs are to be measured."""
     return any(looks_at_activations(q) and _known_rates(asked, q, found) is None for q in asked.quantizers)
-
-
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """What was found about one layout: ``outcomes`` by place among the matrices ``found``."""
-
-    quantizer: Quantizer
-    found: Sequence[Surveyed]
-    outcomes: Mapping[int, Outcome | str]
-    kept: Sequence[KeptTensor]
-    quality: LayoutQuality | None
-
-    def row(self, codec: Codec, decompression: Decompression | None, devices: Sequence[Device]) -> CompressibilityRow:
-        """The row of this layout under ``codec``."""
-        tensors = tuple(self._tensors(codec))
-        whole = self.quality if self.quality and not self.quality.n_kept else None  # of a part it would be too good
-        return CompressibilityRow(
-            quant=self.quantizer.name,
-            codec=codec.name,
-            tensors=tensors,
-            kept=self.all_kept(),
-            decompression=decompression,
-            break_even=tuple(break_even(device, Sizes.of(tensors), decompression) for device in devices),
-            kl=whole.kl if whole else None,
-            perplexity=whole.perplexity if whole else None,
-        )
-
-    def all_kept(self) -> tuple[KeptTensor, ...]:
-        """What is no matrix, and the matrices that the layout refuses."""
-        refused = [_kept(self.found[i], why) for i, why in sorted(self.outcomes.items()) if isinstance(why, str)]
-        return (*self.kept, *refused)
-
-    def _tensors(self, codec: Codec) -> Iterator[TensorCompressibility]:
-        errors = {t.tensor: t for t in self.quality.tensors} if self.quality else {}
-        for place, surveyed in enumerate(self.found):
-            outcome, tensor = self.outcomes[place], surveyed.matrix.tensor
-            if isinstance(outcome, str):
-                continue
-            facts, error = outcome.facts[codec.name], errors.get(tensor.name)
-            yield TensorCompressibility(
-                tensor=tensor.name,
-                role=tensor.role,
-                layer=tensor.layer,
-                n_weights=surveyed.matrix.n_weights,
-                streams=tuple(StreamSize(key, n, facts[key].stored) for key, n in outcome.raw.items()),
-                entropy_bits=outcome.entropy_bits,
-                bound_bytes=sum(f.bound for f in facts.values()),
-                compressed_bytes=sum(f.compressed for f in facts.values()),
-                weight_error=outcome.weight_error,
-                output_error=error.output_error if error else None,
-            )
-
-
-def _kept(surveyed: Surveyed, reason: str) -> KeptTensor:
-    tensor = surveyed.matrix.tensor
-    return KeptTensor(tensor.name, tensor.role, tensor.n_weights, reason)
