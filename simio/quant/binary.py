@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, integers
-from simio.quant.granularity import CHANNEL, TENSOR, Granularity, mean_magnitudes
+from simio.quant.granularity import CHANNEL, TENSOR, Granularity
 from simio.quant.packing import pack, packed_bytes, unpack
+from simio.quant.rows import mean_magnitudes
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +35,7 @@ class Binary(Quantizer):
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (sign bits) and ``scales`` of ``w (n_out, n_in)``."""
         groups = self.grain.split(w, self.name)
-        if self.grain == TENSOR:
-            known = self.mean_magnitude
-            means = np.array([TensorSummary.of(groups).mean_magnitude if known is None else known])
-        else:
-            means = mean_magnitudes(groups)
+        means = mean_magnitudes(groups) if self.mean_magnitude is None else np.array([self.mean_magnitude])
         return {"codes": sign_bits(groups), "scales": means.astype(self.grain.scale_type)}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -50,7 +47,7 @@ class Binary(Quantizer):
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Stored bits per weight of a matrix of ``shape``: signs and scales, exact to the byte."""
         n = shape[0] * shape[1]
-        return 8 * (packed_bytes(n, 1) + self.grain.n_scales(shape) * self.grain.scale_type.itemsize) / n
+        return 8 * (packed_bytes(n, 1) + self.grain.scale_bytes(shape)) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Sign bits one an item; scales as they are."""
@@ -73,4 +70,4 @@ def signs(packed: ByteArray, n: int) -> FloatArray:
 
 def binary(options: str) -> Binary:
     """The layout of ``channel`` (default), ``tensor`` or ``groupN``."""
-    return Binary(Granularity.parse(options or "channel"))
+    return Binary(Granularity.parse(options or "channel", "binary"))

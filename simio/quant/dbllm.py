@@ -18,8 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from simio.quant.contract import FloatArray, Quantizer, Streams, integers
-from simio.quant.granularity import Granularity, mean_magnitudes
+from simio.quant.granularity import TENSOR, Granularity
 from simio.quant.packing import pack, packed_bytes, unpack
+from simio.quant.rows import mean_magnitudes
 
 GROUP64 = Granularity(64)
 _ROUNDS = 8  # of the alternating fit
@@ -44,7 +45,7 @@ class DualBinary(Quantizer):
     @property
     def rows_apart(self) -> bool:
         """Not with one pair of scales fitted to all rows."""
-        return self.grain.group != "tensor"
+        return self.grain != TENSOR
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``plane1``, ``plane2`` (a bit a weight each), ``scales1`` and ``scales2`` of ``w (n_out, n_in)``."""
@@ -66,7 +67,7 @@ class DualBinary(Quantizer):
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Two, and the scales, exact to the byte."""
         n = shape[0] * shape[1]
-        return 16 * (packed_bytes(n, 1) + self.grain.n_scales(shape) * self.grain.scale_type.itemsize) / n
+        return 16 * (packed_bytes(n, 1) + self.grain.scale_bytes(shape)) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Planes a bit an item; scales as they are."""
@@ -107,4 +108,4 @@ def _least_squares(groups: FloatArray, first: Column, second: Column) -> tuple[C
 
 def dbllm(options: str) -> DualBinary:
     """The layout of ``group64`` (default), another ``groupN``, ``channel`` or ``tensor``."""
-    return DualBinary(Granularity.parse(options or "group64"))
+    return DualBinary(Granularity.parse(options or "group64", "dbllm"))

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked
-from simio.quant.grain import divided, grain, in_runs, magnitudes
+from simio.quant.contract import FloatArray, Quantizer, Streams, TensorSummary, checked
+from simio.quant.granularity import Granularity
 from simio.quant.minifloat import E2M1
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
+from simio.quant.rows import divided, in_runs, magnitudes
 from simio.quant.scaled_float import ScaledFloat
 
 Whole = npt.NDArray[np.int32]
@@ -51,7 +52,7 @@ class BiasedFp4(Quantizer):
         unclipped = np.frexp(ratio)[1] - 1  # floor(log2(ratio))
         unclipped = np.minimum(unclipped, _LARGEST_BIAS + 1 - _TRIALS)
         biases = in_runs(_best_biases, x, unclipped, np.broadcast_to(tensor_scale, len(x)))
-        codes = in_runs(_codes, x, np.ldexp(tensor_scale, -biases))
+        codes = E2M1.codes_under(x, np.ldexp(tensor_scale, -biases))
         return {"codes": pack(codes, 4), "biases": biases.astype(np.uint8), "tensor_scale": tensor_scale}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -71,10 +72,6 @@ class BiasedFp4(Quantizer):
         return unpacked(streams, 4, shape[0] * shape[1])
 
 
-def _codes(x: FloatArray, scales: FloatArray) -> ByteArray:
-    return E2M1.codes(divided(x, scales[:, None]))
-
-
 def _best_biases(x: FloatArray, unclipped: Whole, tensor_scale: FloatArray) -> Whole:
     """The bias of least squared error for each row; errors are counted in the units of the first one tried."""
     values, errors = E2M1.values(), []
@@ -90,4 +87,4 @@ def fp4(options: str) -> Quantizer:
     """The layout of ``tensor`` (default), ``channel``, ``groupN`` or ``channel:bias``."""
     if options == "channel:bias":
         return BiasedFp4()
-    return ScaledFloat("fp4", E2M1, grain(options or "tensor", "fp4", _HINT))
+    return ScaledFloat("fp4", E2M1, Granularity.parse(options or "tensor", "fp4", _HINT))

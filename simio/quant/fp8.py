@@ -7,15 +7,14 @@ from __future__ import annotations
 
 from functools import partial
 
-from simio.quant.grain import grain
+from simio.quant.granularity import Granularity
 from simio.quant.minifloat import E4M3, E5M2, MiniFloat
 from simio.quant.scaled_float import ScaledFloat
 
 
 def from_options(layout: str, number: MiniFloat, options: str) -> ScaledFloat:
     """The layout of ``tensor`` (default), ``channel`` or ``groupN``."""
-    hint = f"write {layout}, {layout}:channel or for example {layout}:group128"
-    return ScaledFloat(layout, number, grain(options or "tensor", layout, hint))
+    return ScaledFloat(layout, number, Granularity.parse(options or "tensor", layout))
 
 
 f8_e4m3 = partial(from_options, "f8_e4m3", E4M3)

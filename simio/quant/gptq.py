@@ -10,7 +10,7 @@ layout stays that of the inner one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,8 @@ import numpy.typing as npt
 
 from simio.errors import UsageError
 from simio.quant import parse
-from simio.quant.contract import Activations, FloatArray, Quantizer, Streams, checked
-from simio.quant.input_scales import inputs_of
+from simio.quant.calibrated import Calibrated
+from simio.quant.contract import FloatArray, Streams, checked
 from simio.quant.integer_grid import IntegerGrid
 from simio.quant.uniform import Uniform
 
@@ -28,39 +28,24 @@ _DAMPING = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Gptq(Quantizer):
+class Gptq(Calibrated):
     """The layout of ``inner``, its codes chosen for least output error."""
 
     inner: Uniform
     act_order: bool = False
-    activations: Activations | None = field(default=None, compare=False, repr=False)
 
     @property
     def name(self) -> str:
         """The text that :func:`simio.quant.parse` reads back."""
         return f"gptq:{'actorder:' if self.act_order else ''}{self.inner.name}"
 
-    @property
-    def rows_apart(self) -> bool:
-        """No: one factorisation of H serves all rows, and sums over runs of rows would round otherwise."""
-        return False
-
-    @property
-    def needs_activations(self) -> bool:
-        """Yes."""
-        return True
-
-    def calibrated(self, activations: Activations) -> Gptq:
-        """For a matrix with these inputs."""
-        return replace(self, activations=activations)
-
     def quantize(self, w: FloatArray) -> Streams:
         """The streams of the inner layout.
 
         Raises ``UsageError`` before :meth:`calibrated`, and where the inputs are of another width.
         """
-        x = checked(w, self.inner.row_multiple, self.name, self.inner.largest)
-        gram = inputs_of(self, self.activations, x.shape[1]).gram
+        x = checked(w, self.inner.row_multiple, self.name, self.inner.grain.largest)
+        gram = self.inputs(x.shape[1]).gram
         diagonal = np.diag(gram)
         columns = np.where(diagonal > 0, x, np.float32(0)).T.copy()  # (n_in, n_out): a column of x is contiguous
         order = np.argsort(-diagonal, kind="stable") if self.act_order else np.arange(len(columns))

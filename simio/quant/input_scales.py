@@ -20,13 +20,14 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from simio.errors import UsageError
 from simio.quant import parse
+from simio.quant.calibrated import Calibrated
 from simio.quant.contract import Activations, FloatArray, Quantizer, Streams, checked, integers
 
 #: Candidates of α, and the output rows that tell which is best; more rows change the estimate by less than sampling X.
@@ -40,25 +41,10 @@ _ALPHA = re.compile(r"alpha([01](?:\.\d+)?|\.\d+):(.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class InputScaled(Quantizer):
+class InputScaled(Calibrated):
     """``inner`` on scaled input channels. A subclass names itself and makes :meth:`_streams`."""
 
     inner: Quantizer
-    activations: Activations | None = field(default=None, compare=False, repr=False)
-
-    @property
-    def rows_apart(self) -> bool:
-        """No: the scales depend on all rows."""
-        return False
-
-    @property
-    def needs_activations(self) -> bool:
-        """Yes."""
-        return True
-
-    def calibrated(self, activations: Activations) -> Self:
-        """For a matrix with these inputs."""
-        return replace(self, activations=activations)
 
     def quantize(self, w: FloatArray) -> Streams:
         """The streams of the inner layout, of ``w·diag(s)``, and ``input_scales (n_in,)``.
@@ -66,7 +52,7 @@ class InputScaled(Quantizer):
         Raises ``UsageError`` before :meth:`calibrated`, and where the inputs are of another width.
         """
         x = checked(w, 1, self.name)
-        return self._streams(x, inputs_of(self, self.activations, x.shape[1]))
+        return self._streams(x, self.inputs(x.shape[1]))
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
         """The weights ``(n_out, n_in)`` that multiply inputs as they are: the inner layout's, divided by ``s``."""
@@ -165,20 +151,6 @@ def output_error(w: FloatArray, back: FloatArray, gram: FloatArray) -> float:
     rows = slice(None, None, -(-len(w) // _ERROR_ROWS))
     difference = w[rows] - back[rows]
     return float(np.einsum("ij,ij->", difference @ gram, difference, dtype=np.float64)) / len(difference)
-
-
-def inputs_of(layout: Quantizer, activations: Activations | None, n_in: int) -> Activations:
-    """``activations``, if there are any and they are ``n_in`` wide; ``UsageError`` otherwise."""
-    if activations is None:
-        raise UsageError(
-            f"{layout.name} needs the inputs of a calibration text", "calibrate it, or use the inner layout"
-        )
-    if len(activations.peak) != n_in:
-        raise UsageError(
-            f"{layout.name}: inputs of {len(activations.peak)} channels meet weights of {n_in}",
-            "calibrate with the inputs of this matrix",
-        )
-    return activations
 
 
 def _normalised(scales: FloatArray, least: np.float32) -> FloatArray:

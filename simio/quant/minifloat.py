@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simio.quant.contract import ByteArray, FloatArray
+from simio.quant.rows import divided, in_runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class MiniFloat:
         negative = np.signbit(x) if self.signed_zero else np.signbit(x) & (code > 0)
         signed: ByteArray = code | (negative.view(np.uint8) << np.uint8(self.bits - 1))
         return signed
+
+    def codes_under(self, rows: FloatArray, scales: FloatArray) -> ByteArray:
+        """The codes of ``rows (n, m)`` over their ``scales (n,)``, or over one; those of 0 where it is 0."""
+        columns = np.broadcast_to(scales[:, None], (len(rows), 1))
+        return in_runs(lambda x, scale: self.codes(divided(x, scale)), rows, columns)
 
     def values(self) -> FloatArray:
         """The value of each code, ``(2^bits,)``; codes above ``largest`` (NaN, infinity) are never written."""

@@ -17,8 +17,8 @@ import numpy as np
 
 from simio.errors import UsageError
 from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, checked
-from simio.quant.grain import divided, in_runs, magnitudes
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
+from simio.quant.rows import divided, in_runs, magnitudes
 
 #: QLoRA, appendix E.
 LEVELS = np.array(

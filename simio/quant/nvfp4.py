@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked, fixed
-from simio.quant.grain import divided, in_runs, magnitudes
+from simio.quant.contract import FloatArray, Quantizer, Streams, TensorSummary, checked, fixed
 from simio.quant.minifloat import E2M1, E4M3
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
+from simio.quant.rows import divided, magnitudes
 
 GROUP = 16
 
@@ -42,7 +42,7 @@ class NvFp4(Quantizer):
         peak = float(peaks.max()) if self.peak is None else self.peak
         tensor_scale = np.array([peak / (E2M1.largest * E4M3.largest)], np.float32)
         scales = E4M3.codes(divided(peaks / np.float32(E2M1.largest), tensor_scale))
-        codes = in_runs(_codes, groups, (E4M3.values()[scales] * tensor_scale)[:, None])
+        codes = E2M1.codes_under(groups, E4M3.values()[scales] * tensor_scale)
         return {"codes": pack(codes, 4), "scales": scales, "tensor_scale": tensor_scale}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -60,10 +60,6 @@ class NvFp4(Quantizer):
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Codes one an item; scales as they are."""
         return unpacked(streams, 4, shape[0] * shape[1])
-
-
-def _codes(groups: FloatArray, scales: FloatArray) -> ByteArray:
-    return E2M1.codes(divided(groups, scales))
 
 
 nvfp4 = fixed("nvfp4", NvFp4())

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, checked
-from simio.quant.grain import Grain, divided, grain, in_runs
+from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, checked
+from simio.quant.granularity import TENSOR, Granularity
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
+from simio.quant.rows import divided, in_runs
 
 Whole = npt.NDArray[np.intp]
 
@@ -32,26 +32,24 @@ class Power(Quantizer):
     """Codes of ``bits`` bits with the offset ``2^(bits-1)``, scales (max|w|) as ``grain`` says."""
 
     bits: int
-    grain: Grain
+    grain: Granularity
 
     @property
     def name(self) -> str:
         """The text that :func:`simio.quant.parse` reads back."""
-        return f"power{self.bits}:{self.grain.name}"
+        return f"power{self.bits}:{self.grain}"
 
     @property
     def rows_apart(self) -> bool:
         """Not with one exponent for the tensor: its search needs all weights."""
-        return self.grain.size != "tensor"
+        return self.grain != TENSOR
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (packed), ``scales`` and ``exponents`` (a byte) of ``w (n_out, n_in)``."""
-        largest = FP16_MAX if isinstance(self.grain.size, int) else float("inf")
-        x = checked(w, self.grain.multiple, self.name, largest)
-        rows = self.grain.rows(x)
-        scales = self.grain.peaks(rows).astype(self._scale_type)
-        column = self.grain.column(scales, len(rows))
-        exponents = self._searched(rows, column, len(x))
+        rows = self.grain.rows(checked(w, self.grain.multiple, self.name, self.grain.largest))
+        scales = self.grain.peaks(rows).astype(self.grain.scale_type)
+        column = np.broadcast_to(scales.astype(np.float32)[:, None], (len(rows), 1))
+        exponents = self._searched(rows, column, len(w))
         codes = in_runs(self._codes, rows, column, _beside(exponents, len(rows)))
         return {"codes": pack(codes, self.bits), "scales": scales, "exponents": exponents.astype(np.uint8)}
 
@@ -67,9 +65,8 @@ class Power(Quantizer):
 
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Stored bits per weight of a matrix of ``shape``: codes, scales and exponents, exact to the byte."""
-        n, n_exponents = shape[0] * shape[1], 1 if self.grain.size == "tensor" else shape[0]
-        scales = self.grain.n_scales(shape) * self._scale_type.itemsize
-        return 8 * (packed_bytes(n, self.bits) + scales + n_exponents) / n
+        n, n_exponents = shape[0] * shape[1], 1 if self.grain == TENSOR else shape[0]
+        return 8 * (packed_bytes(n, self.bits) + self.grain.scale_bytes(shape) + n_exponents) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Codes one an item; scales and exponents as they are."""
@@ -79,13 +76,9 @@ class Power(Quantizer):
     def _top(self) -> int:
         return (1 << (self.bits - 1)) - 1
 
-    @property
-    def _scale_type(self) -> np.dtype[Any]:
-        return np.dtype(np.float16 if isinstance(self.grain.size, int) else np.float32)
-
     def _searched(self, rows: FloatArray, scales: FloatArray, n_out: int) -> Whole:
         """The exponent of least squared error for each of ``n_out`` rows of the matrix, or the one for all."""
-        best = np.zeros(1 if self.grain.size == "tensor" else n_out, np.intp)
+        best = np.zeros(1 if self.grain == TENSOR else n_out, np.intp)
         least = np.full(len(best), np.inf)
         for steps in (_COARSE, _FINE):
             for exponents in [np.minimum(best + step, _UNITS) for step in steps]:
@@ -136,9 +129,7 @@ def _beside(exponents: Whole, n_rows: int) -> Whole:
 
 def from_options(bits: int, options: str) -> Power:
     """The layout of ``channel`` (default), ``tensor`` or ``groupN``."""
-    name = f"power{bits}"
-    hint = f"write {name}:channel, {name}:tensor or for example {name}:group64"
-    return Power(bits, grain(options or "channel", name, hint))
+    return Power(bits, Granularity.parse(options or "channel", f"power{bits}"))
 
 
 power8 = partial(from_options, 8)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked
-from simio.quant.grain import Grain, divided, in_runs
+from simio.quant.contract import FP16_MAX, FloatArray, Quantizer, Streams, TensorSummary, checked
+from simio.quant.granularity import TENSOR, Granularity
 from simio.quant.minifloat import MiniFloat
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
 
@@ -22,18 +22,18 @@ class ScaledFloat(Quantizer):
 
     layout: str
     number: MiniFloat
-    grain: Grain
+    grain: Granularity
     peak: float | None = None  # max |w| of the whole tensor, where rows come in runs
 
     @property
     def name(self) -> str:
         """The text that :func:`simio.quant.parse` reads back; FP8 by itself has one scale, as in checkpoints."""
-        plain = self.number.bits == 8 and self.grain.size == "tensor"
-        return self.layout if plain else f"{self.layout}:{self.grain.name}"
+        plain = self.number.bits == 8 and self.grain == TENSOR
+        return self.layout if plain else f"{self.layout}:{self.grain}"
 
     def for_tensor(self, summary: TensorSummary) -> ScaledFloat:
         """With the scale of all the tensor's rows, if it has only one."""
-        return replace(self, peak=max(summary.high, -summary.low)) if self.grain.size == "tensor" else self
+        return replace(self, peak=max(summary.high, -summary.low)) if self.grain == TENSOR else self
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (packed) and ``scales`` of ``w (n_out, n_in)``."""
@@ -41,7 +41,7 @@ class ScaledFloat(Quantizer):
         rows = self.grain.rows(checked(w, self.grain.multiple, self.name, largest))
         peaks = self.grain.peaks(rows) if self.peak is None else np.array([self.peak], np.float32)
         scales = (peaks / np.float32(self.number.largest)).astype(self._scale_type)
-        codes = in_runs(self._codes, rows, self.grain.column(scales, len(rows)))
+        codes = self.number.codes_under(rows, scales.astype(np.float32))
         return {"codes": pack(codes, self.number.bits), "scales": scales}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -63,7 +63,4 @@ class ScaledFloat(Quantizer):
 
     @property
     def _scale_type(self) -> np.dtype[Any]:
-        return np.dtype(np.float16 if self.number.bits == 4 and isinstance(self.grain.size, int) else np.float32)
-
-    def _codes(self, rows: FloatArray, scales: FloatArray) -> ByteArray:
-        return self.number.codes(divided(rows, scales))
+        return self.grain.scale_type if self.number.bits == 4 else np.dtype(np.float32)

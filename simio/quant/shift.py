@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from simio.errors import UsageError
-from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, checked
-from simio.quant.grain import Grain, divided, grain, in_runs, magnitudes
+from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams
+from simio.quant.granularity import TENSOR, Granularity
 from simio.quant.packing import pack, packed_bytes, unpack, unpacked
+from simio.quant.rows import divided, in_runs, magnitudes
 
 #: Quarters of octaves below the largest magnitude at which the search starts, for the largest level.
 _TRIALS = np.float32(2) ** (-np.arange(25, dtype=np.float32) / 4)
@@ -29,20 +29,19 @@ class Shift(Quantizer):
     """Codes of ``bits`` bits: the sign above the exponent p."""
 
     bits: int
-    grain: Grain
+    grain: Granularity
 
     @property
     def name(self) -> str:
         """The text that :func:`simio.quant.parse` reads back."""
-        return f"shift{self.bits}:{self.grain.name}"
+        return f"shift{self.bits}:{self.grain}"
 
     def quantize(self, w: FloatArray) -> Streams:
         """Streams ``codes`` (packed) and ``scales`` (value of the largest level) of ``w (n_out, n_in)``."""
-        largest = FP16_MAX if isinstance(self.grain.size, int) else float("inf")
-        rows = self.grain.rows(checked(w, self.grain.multiple, self.name, largest))
+        rows = self.grain.split(w, self.name)
         searched = in_runs(self._searched, rows, magnitudes(rows))
-        scales = np.minimum(searched, np.finfo(self._scale_type).max).astype(self._scale_type)
-        codes = in_runs(self._codes, rows, self.grain.column(scales, len(rows)))
+        scales = np.minimum(searched, np.finfo(self.grain.scale_type).max).astype(self.grain.scale_type)
+        codes = in_runs(self._codes, rows, scales.astype(np.float32)[:, None])
         return {"codes": pack(codes, self.bits), "scales": scales}
 
     def dequantize(self, streams: Streams, shape: tuple[int, int]) -> FloatArray:
@@ -57,7 +56,7 @@ class Shift(Quantizer):
     def bits_per_weight(self, shape: tuple[int, int]) -> float:
         """Stored bits per weight of a matrix of ``shape``: codes and scales, exact to the byte."""
         n = shape[0] * shape[1]
-        return 8 * (packed_bytes(n, self.bits) + self.grain.n_scales(shape) * self._scale_type.itemsize) / n
+        return 8 * (packed_bytes(n, self.bits) + self.grain.scale_bytes(shape)) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Codes one an item; scales as they are."""
@@ -66,10 +65,6 @@ class Shift(Quantizer):
     @property
     def _top(self) -> int:
         return (1 << (self.bits - 1)) - 1
-
-    @property
-    def _scale_type(self) -> np.dtype[Any]:
-        return np.dtype(np.float16 if isinstance(self.grain.size, int) else np.float32)
 
     def _powers(self, x: FloatArray) -> npt.NDArray[np.int32]:
         """The p whose ``2^(p - top)`` is nearest to ``x ≥ 0``: borders are at 1.5 times a level."""
@@ -100,10 +95,10 @@ def from_options(bits: int, options: str) -> Shift:
     """The layout of ``channel`` (default) or ``groupN``."""
     name = f"shift{bits}"
     hint = f"write {name}:channel or for example {name}:group64"
-    found = grain(options or "channel", name, hint)
-    if found.size == "tensor":
+    grain = Granularity.parse(options or "channel", name, hint)
+    if grain == TENSOR:
         raise UsageError(f"{name} has no level for zero, so that a row of zeros needs a scale of its own", hint)
-    return Shift(bits, found)
+    return Shift(bits, grain)
 
 
 shift4 = partial(from_options, 4)

@@ -23,8 +23,9 @@ import numpy.typing as npt
 
 from simio.errors import UsageError
 from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, integers
-from simio.quant.granularity import TENSOR, Granularity, mean_magnitudes
+from simio.quant.granularity import TENSOR, Granularity
 from simio.quant.packing import pack, packed_bytes, unpack
+from simio.quant.rows import mean_magnitudes
 from simio.quant.trits import pack_trits, packed_trit_bytes, unpack_trits
 
 _RULES = ("absmean", "absmedian", "twn")
@@ -82,7 +83,7 @@ class Ternary(Quantizer):
         """Stored bits per weight of a matrix of ``shape``: codes and scales, exact to the byte."""
         n = shape[0] * shape[1]
         code_bytes = packed_trit_bytes(n) if self.base3 else packed_bytes(n, 2)
-        return 8 * (code_bytes + self.grain.n_scales(shape) * self.grain.scale_type.itemsize) / n
+        return 8 * (code_bytes + self.grain.scale_bytes(shape)) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Codes one an item; scales as they are."""
@@ -108,10 +109,7 @@ class Ternary(Quantizer):
         return scales.astype(self.grain.scale_type), thresholds
 
     def _means(self, groups: FloatArray) -> npt.NDArray[np.float64]:
-        if self.grain != TENSOR:
-            return mean_magnitudes(groups)
-        known = self.mean_magnitude
-        return np.array([TensorSummary.of(groups).mean_magnitude if known is None else known])
+        return mean_magnitudes(groups) if self.mean_magnitude is None else np.array([self.mean_magnitude])
 
 
 def ternary(options: str) -> Ternary:
@@ -121,4 +119,4 @@ def ternary(options: str) -> Ternary:
     grains = rest[:-1] if base3 else rest
     if len(grains) > 1:
         raise UsageError(f"ternary: too many options in '{options}'", _HINT)
-    return Ternary(rule, Granularity.parse(grains[0]) if grains else TENSOR, base3)
+    return Ternary(rule, Granularity.parse(grains[0], "ternary", _HINT) if grains else TENSOR, base3)

@@ -20,11 +20,11 @@ import numpy.typing as npt
 
 from simio.errors import UsageError
 from simio.quant.clip_search import searched
-from simio.quant.contract import FP16_MAX, ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked, integers
+from simio.quant.contract import ByteArray, FloatArray, Quantizer, Streams, TensorSummary, checked, integers
+from simio.quant.granularity import NAMES, Granularity
 from simio.quant.integer_grid import RULES, IntegerGrid, extremes
 from simio.quant.packing import pack, packed_bytes, unpack
 
-_GROUP = re.compile(r"group(\d+)")
 _CLIP = re.compile(r"clip(\d*\.?\d+(?:e-\d+)?)")
 _HINT = (
     "write for example int8:tensor, int8:channel, int8:input, int8:group32, int4:group128:affine, int4:group128:input, "
@@ -51,10 +51,7 @@ class Uniform(Quantizer):
         what = f"int{self.bits}"
         if self.bits not in (2, 3, 4, 5, 6, 8):
             raise UsageError(f"{what} is not a layout", "use int2, int3, int4, int5, int6 or int8")
-        if isinstance(self.group, int) and self.group < 2:
-            raise UsageError(f"{what}: a group of {self.group} weights cannot share a scale", _HINT)
-        if isinstance(self.group, str) and self.group not in ("tensor", "channel"):
-            raise UsageError(f"{what}: '{self.group}' is not a granularity", _HINT)
+        Granularity.parse(str(self.grain), what, _HINT)  # refuses what is none
         if self.rule not in RULES:
             raise UsageError(f"{what}: '{self.rule}' is not a rule (sym, affine, zero)", _HINT)
         if self.axis not in ("output", "input") or (self.axis == "input" and self.group == "tensor"):
@@ -65,7 +62,7 @@ class Uniform(Quantizer):
     @property
     def name(self) -> str:
         """The text that :func:`simio.quant.parse` reads back."""
-        parts = [f"int{self.bits}", self.group if isinstance(self.group, str) else f"group{self.group}"]
+        parts = [f"int{self.bits}", str(self.grain)]
         if self.axis == "input":
             parts = [parts[0], "input"] if self.group == "channel" else [*parts, "input"]
         if self.rule != "sym":
@@ -73,6 +70,11 @@ class Uniform(Quantizer):
         if self.clip != 1:
             parts.append("search" if self.clip == "search" else f"clip{self.clip}")
         return ":".join(parts)
+
+    @property
+    def grain(self) -> Granularity:
+        """Which weights share a scale, whichever the axis."""
+        return Granularity(self.group)
 
     @property
     def rows_apart(self) -> bool:
@@ -90,7 +92,7 @@ class Uniform(Quantizer):
         input channels are stored by row, too: first those of the first group of every column. Where ``n_out`` is not a
         multiple of the group, the last group of a column is shorter.
         """
-        x = checked(w, self.row_multiple, self.name, self.largest)
+        x = checked(w, self.row_multiple, self.name, self.grain.largest)
         groups = self.grouped(x)
         grid = self.grid(groups)
         return self.streams(grid.codes(groups).reshape(-1)[: x.size], grid)
@@ -114,7 +116,7 @@ class Uniform(Quantizer):
         n, n_scales = shape[0] * shape[1], a * b
         n_floats = 2 * n_scales if self.rule == "affine" else n_scales
         zeros = packed_bytes(n_scales, self.bits) if self.rule == "zero" else 0
-        return 8 * (packed_bytes(n, self.bits) + n_floats * self._scale_type.itemsize + zeros) / n
+        return 8 * (packed_bytes(n, self.bits) + n_floats * self.grain.scale_type.itemsize + zeros) / n
 
     def symbols(self, streams: Streams, shape: tuple[int, int]) -> Streams:
         """Codes one an item; scales and minima as they are, zeros one an item."""
@@ -122,11 +124,6 @@ class Uniform(Quantizer):
         found = {key: integers(stream) for key, stream in streams.items()}
         found["codes"] = unpack(streams["codes"], self.bits, shape[0] * shape[1])
         return found | ({"zeros": unpack(streams["zeros"], self.bits, a * b)} if self.rule == "zero" else {})
-
-    @property
-    def largest(self) -> float:
-        """The largest weight that the type of the scales can hold."""
-        return FP16_MAX if isinstance(self.group, int) else float("inf")
 
     def columns_per_scale(self, n_in: int) -> int:
         """Neighbouring columns that share scales, of ``n_in``."""
@@ -148,9 +145,9 @@ class Uniform(Quantizer):
         else:
             low, high = np.full((1, 1), self.extent[0], np.float32), np.full((1, 1), self.extent[1], np.float32)
         if isinstance(self.clip, str):
-            return searched(groups, low, high, self.bits, self.rule, self._scale_type)
+            return searched(groups, low, high, self.bits, self.rule, self.grain.scale_type)
         factor = np.float32(self.clip)
-        return IntegerGrid.over(factor * low, factor * high, self.bits, self.rule, self._scale_type)
+        return IntegerGrid.over(factor * low, factor * high, self.bits, self.rule, self.grain.scale_type)
 
     def streams(self, codes: ByteArray, grid: IntegerGrid) -> Streams:
         """The byte streams of ``codes``, in the order of the weights, and their grid."""
@@ -165,20 +162,14 @@ class Uniform(Quantizer):
     def _scales_shape(self, shape: tuple[int, ...]) -> tuple[int, int]:
         """``(a, b)``: groups of rows, and of columns within them where groups lie down columns."""
         n_out, n_in = shape
-        if self.group == "tensor":
-            return 1, 1
         if self.axis == "input":
             return (-(-n_out // self.group) if isinstance(self.group, int) else 1), n_in
-        return (n_out * n_in // self.group if isinstance(self.group, int) else n_out), 1
+        return self.grain.n_scales(shape), 1
 
     @property
     def row_multiple(self) -> int:
         """What the weights in a row must be a multiple of."""
-        return self.group if isinstance(self.group, int) and self.axis == "output" else 1
-
-    @property
-    def _scale_type(self) -> np.dtype[Any]:
-        return np.dtype(np.float16 if isinstance(self.group, int) else np.float32)
+        return self.grain.multiple if self.axis == "output" else 1
 
 
 def from_options(bits: int, options: str) -> Uniform:
@@ -199,16 +190,11 @@ def from_options(bits: int, options: str) -> Uniform:
 
 def _option(bits: int, text: str) -> tuple[str, Any]:
     """The field of :class:`Uniform` that an option sets, and its value."""
-    if match := _GROUP.fullmatch(text):
-        return "group", int(match[1])
+    if NAMES.fullmatch(text):
+        return "group", Granularity.parse(text, f"int{bits}", _HINT).group
     if match := _CLIP.fullmatch(text):
         return "clip", float(match[1])
-    for field, values in (
-        ("group", ("tensor", "channel")),
-        ("axis", ("input",)),
-        ("rule", RULES),
-        ("clip", ("search",)),
-    ):
+    for field, values in (("axis", ("input",)), ("rule", RULES), ("clip", ("search",))):
         if text in values:
             return field, text
     raise UsageError(f"int{bits} has no option '{text}'", _HINT)
