@@ -3,7 +3,7 @@
 The stack distance of a reference is the bytes of all distinct keys touched since the same key was last touched, itself
 included: LRU hits it exactly where the cache is at least that large (Mattson et al., IBM Systems Journal 9, 1970). A
 Fenwick tree over time holds the size of each key at its last touch (Bennett and Kruskal, 1975), so a reference costs
-two sums of log n; without numba, numpy counts the same by halving the time again and again.
+two sums of log n; without numba, numpy counts the same by dividing the time again and again.
 
 The curve is that of ``Lru`` to the reference, also where sizes differ, as long as every item fits by itself: what
 ``Lru`` holds is then always the longest run of most recent keys that fits. At budgets below the largest item ``Lru``
@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Stretches of time this short are compared pair by pair; at most 256.
-SHORT = 128
+#: Stretches this short are compared pair by pair, and a block has as many parts; at most 64.
+SHORT = 32
 #: Distance of a first reference: no cache holds it.
 NEVER = np.iinfo(np.int64).max
 
@@ -40,8 +40,8 @@ class HitCurve:
 
 def lru_curve(keys: Sequence[Hashable] | NDArray[Any], n_bytes: int | NDArray[np.int64] | Sequence[int]) -> HitCurve:
     """The curve of references ``keys``, in time. ``n_bytes``: of each, or one size of all. Integer arrays are quick."""
-    found = distances(keys, n_bytes)
-    return HitCurve(np.sort(found[found != NEVER]), len(found))
+    found = np.sort(distances(keys, n_bytes))
+    return HitCurve(found[: np.searchsorted(found, NEVER)], len(found))
 
 
 def distances(
@@ -49,12 +49,11 @@ def distances(
 ) -> NDArray[np.int64]:
     """Stack distance of every reference in time; ``NEVER`` for first ones. [bytes]"""
     numbers = keys if isinstance(keys, np.ndarray) else _numbered(keys)
-    sizes = np.broadcast_to(np.asarray(n_bytes, np.int64), numbers.shape)
-    previous, walk = _previous(numbers), _compiled()
+    previous, sizes, walk = _previous(numbers), np.asarray(n_bytes, np.int64), _compiled()
     if walk is None:
-        return _halved(previous, sizes)
+        return _divided(previous, sizes)
     out = np.empty(len(numbers), np.int64)
-    walk(previous, sizes, np.zeros(len(numbers) + 1, np.int64), out)
+    walk(previous, np.broadcast_to(sizes, numbers.shape), np.zeros(len(numbers) + 1, np.int64), out)
     return out
 
 
@@ -68,9 +67,8 @@ def _previous(numbers: NDArray[Any]) -> NDArray[np.int64]:
     if len(numbers) and numbers.dtype.kind in "iu" and numbers.min() >= 0 and numbers.max() < 2**15:
         numbers = numbers.astype(np.int16)
     order = np.argsort(numbers, kind="stable")
-    previous = np.full(len(numbers), -1, np.int64)
-    same = numbers[order[1:]] == numbers[order[:-1]]
-    previous[order[1:][same]] = order[:-1][same]
+    ordered, previous = numbers[order], np.full(len(numbers), -1, np.int64)
+    previous[order[1:]] = np.where(ordered[1:] == ordered[:-1], order[:-1], -1)
     return previous
 
 
@@ -101,56 +99,64 @@ def _walk(previous, sizes, tree, out):  # type: ignore[no-untyped-def]
         total += sizes[i]
 
 
-def _halved(previous: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _divided(previous: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """What ``_walk`` finds: sizes j < i with ``previous[j] < previous[i]`` less all up to the same key's last touch."""
-    found = np.full(len(previous), NEVER)
-    again = np.flatnonzero(previous >= 0)
-    if not len(again):
-        return found
-    unit = int(np.gcd.reduce(sizes)) or 1
-    first = np.where(previous < 0, sizes, 0) // unit
-    # Differences are exact modulo 2^16 or 2^32 where the true result is smaller; half the bytes are half the time.
-    exact = np.min_scalar_type(max(2**8, int(first.sum())))
-    scaled = (sizes // unit).astype(exact)
-    until = np.cumsum(scaled, dtype=exact)[previous[again]]
-    smaller = _smaller_before(previous[again], scaled[again]) + np.cumsum(first.astype(exact), dtype=exact)[again]
-    found[again] = (smaller - until + scaled[again]).astype(np.int64) * unit
+    n, is_first = len(previous), previous < 0
+    if not n:
+        return np.empty(0, np.int64)
+    unit = int(np.gcd.reduce(sizes, axis=None)) or 1
+    scaled = np.broadcast_to(sizes // unit, n)
+    # Differences are exact modulo 2^8, 2^16 or 2^32 where the true result is smaller; fewer bytes take less time.
+    scaled = scaled.astype(np.min_scalar_type(int(scaled[is_first].sum())))
+    following = np.full(n + 1, -1)
+    following[previous] = np.arange(n)  # first ones go to the last place, which is left out
+    who = np.concatenate([np.flatnonzero(is_first), following[:n][following[:n] >= 0]])
+    scaled += _smaller_before(who, scaled) - np.cumsum(scaled, dtype=scaled.dtype)[previous]
+    found = scaled.astype(np.int64) * unit
+    found[is_first] = NEVER
     return found
 
 
-def _smaller_before(values: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[Any]:
-    """For every i the sum of ``weights[j]`` over j < i with ``values[j] < values[i]``; all values differ.
+def _smaller_before(who: NDArray[np.int64], weights: NDArray[Any]) -> NDArray[Any]:
+    """For every i the sum of ``weights[j]`` over j < i with a smaller value; ``who`` is all, by increasing value.
 
-    Elements lie in blocks of positions, in each by increasing value; a block's right half gains what its left half has
-    of smaller ones, then the halves become blocks.
+    Elements lie in blocks of positions, in each by increasing value. A block has ``SHORT`` parts; an element gains what
+    parts before its own have of smaller ones, in all earlier stretches of the block's order by a table of sums, in its
+    own stretch pair by pair. Then the parts become blocks.
     """
-    slots = np.full(int(values.max()) + 1, -1)
-    slots[values] = np.arange(len(values))
-    short, n_levels = len(values), 0
-    while short > SHORT:
-        short, n_levels = -(-short // 2), n_levels + 1
-    width = short << n_levels
-    who = np.concatenate([slots[slots >= 0], np.arange(len(values), width)])
-    place, weight = who.astype(np.int32), np.concatenate([weights, np.zeros(width - len(weights), weights.dtype)])[who]
-    sums = np.zeros(width, weights.dtype)
+    n, short, n_levels = len(who), len(who), 0
+    while short > 4 * SHORT:
+        short, n_levels = -(-short // SHORT), n_levels + 1
+    width = short * SHORT**n_levels
+    who = np.concatenate([who, np.arange(n, width)])
+    weight = weights.take(who, mode="clip")  # what is behind the end is before nothing
+    sums, out = np.zeros_like(weight), np.empty_like(weight)
     while width > short:
-        half = width // 2
-        is_left = place < half
-        running = np.cumsum((weight * is_left).reshape(-1, width), axis=1, dtype=weights.dtype).ravel()
-        left, right = np.flatnonzero(is_left), np.flatnonzero(~is_left)
-        sums[who[right]] += running[right]
-        halves = np.concatenate([left.reshape(-1, half), right.reshape(-1, half)], axis=1).ravel()
-        who, weight, place = who[halves], weight[halves], place[halves]
-        place.reshape(-1, 2, half)[:, 1] -= half
-        width = half
-    # one column a block, so that each comparison runs over long rows; places are below SHORT
-    columns = np.ascontiguousarray(place.astype(np.uint8).reshape(-1, short).T)
-    weight = np.ascontiguousarray(weight.reshape(-1, short).T)
-    within = np.zeros_like(weight)
-    for gap in range(1, short):
-        within[gap:] += weight[:-gap] * (columns[:-gap] < columns[gap:])
-    sums[who] += within.T.ravel()
-    return sums[: len(values)]
+        starts, width = np.arange(0, len(who), width)[:, None], width // SHORT
+        part = np.tile(np.arange(SHORT, dtype=np.uint8).repeat(width), len(starts))[who]
+        order = np.argsort(part.reshape(len(starts), -1), axis=1, kind="stable")
+        order += starts
+        part = part.reshape(-1, SHORT)
+        cell, table = (np.arange(0, len(who), SHORT)[:, None] + part).ravel(), np.zeros_like(weight)
+        np.add.at(table, cell, weight)
+        for axis in (1, 2):  # of earlier stretches, of them in earlier parts
+            table = table.reshape(len(starts), -1, SHORT)
+            table = np.cumsum(table, axis, table.dtype) - table
+        sums += table.take(cell) + _smaller_within(part, weight)
+        who, weight, sums = (of_each.take(order).ravel() for of_each in (who, weight, sums))
+    place = np.tile(np.arange(short, dtype=np.uint8), len(who) // short)[who].reshape(-1, short)
+    out[who] = sums + _smaller_within(place, weight)
+    return out[:n]
+
+
+def _smaller_within(values: NDArray[np.uint8], weights: NDArray[Any]) -> NDArray[Any]:
+    """For every element the sum of ``weights`` of smaller ones before it in its row, pair by pair."""
+    # one column a row, so that each comparison runs over long rows
+    columns, weight = np.ascontiguousarray(values.T), np.ascontiguousarray(weights.reshape(values.shape).T)
+    sums = np.zeros_like(weight)
+    for gap in range(1, len(columns)):
+        sums[gap:] += weight[:-gap] * (columns[:-gap] < columns[gap:])
+    return sums.T.ravel()
 
 
 @lru_cache(maxsize=1)

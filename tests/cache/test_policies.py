@@ -166,7 +166,9 @@ def without_numba(monkeypatch):
 
 @pytest.mark.parametrize("n", [0, 1, 2, 17, 128, 129, 150, 257, 1000, 5000])
 @pytest.mark.parametrize("most_bytes", [1, 7, 2**33])
-def test_numpy_counts_what_the_tree_counts(n, most_bytes, without_numba):
+@pytest.mark.parametrize("short", [2, 5, stack_distance.SHORT])
+def test_numpy_counts_what_the_tree_counts(n, most_bytes, short, without_numba, monkeypatch):
+    monkeypatch.setattr(stack_distance, "SHORT", short)
     rng = np.random.default_rng(n)
     keys = rng.integers(0, max(1, n // 8), n)
     sizes = rng.integers(1, most_bytes, max(1, n // 8), endpoint=True)[keys]
