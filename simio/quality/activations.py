@@ -70,6 +70,7 @@ def activations(model: Model, tokens: Tokens) -> Generator[tuple[str, Activation
             found = inputs.found()
             for use in uses:
                 yield it.weights.tensor(use, layer).name, found[INPUT_OF[use]]
+            del inputs, found
         inputs = Inputs()
         inputs.add(INPUT_OF["output"], it.decoder.final(outer, states))
         head = "token_embd" if it.weights.is_tied else "output"

@@ -23,6 +23,8 @@ from simio.quant.contract import FloatArray, Streams, checked
 from simio.quant.integer_grid import IntegerGrid
 from simio.quant.uniform import Uniform
 
+Float64Array = npt.NDArray[np.float64]
+
 _BLOCK_COLUMNS = 128
 _DAMPING = 0.01
 
@@ -63,7 +65,7 @@ class Gptq(Calibrated):
         """Those of the inner layout."""
         return self.inner.symbols(streams, shape)
 
-    def _coded(self, columns: FloatArray, order: npt.NDArray[Any], upper: FloatArray) -> Streams:
+    def _coded(self, columns: FloatArray, order: npt.NDArray[Any], factor: Float64Array) -> Streams:
         """The streams of ``columns (n_in, n_out)``, which are corrected in place, in ``order``."""
         n_in, n_out = columns.shape
         span = self.inner.columns_per_scale(n_in)
@@ -74,6 +76,7 @@ class Gptq(Calibrated):
         codes = np.empty((n_in, n_out), np.uint8)
         for block in range(0, n_in, _BLOCK_COLUMNS):
             end = min(block + _BLOCK_COLUMNS, n_in)
+            upper = factor[block:end, block:].astype(np.float32)
             errors = np.empty((end - block, n_out), np.float32)
             for j in range(block, end):
                 start = int(order[j]) // span * span
@@ -82,9 +85,10 @@ class Gptq(Calibrated):
                 code = grids[start].codes(self._groups(columns[j], len(grids[start].scales)))
                 values = grids[start].values(code).reshape(-1)[:n_out]
                 codes[order[j]] = code.reshape(-1)[:n_out]
-                errors[j - block] = (columns[j] - values) / upper[j, j]
-                columns[j + 1 : end] -= upper[j, j + 1 : end, None] * errors[j - block]
-            columns[end:] -= upper[block:end, end:].T @ errors
+                own = upper[j - block, j - block : end - block]
+                errors[j - block] = (columns[j] - values) / own[0]
+                columns[j + 1 : end] -= own[1:, None] * errors[j - block]
+            columns[end:] -= upper[:, end - block :].T @ errors
         joined = IntegerGrid.joined([grids[start] for start in range(0, n_in, span)])
         return self.inner.streams(np.ascontiguousarray(codes.T), joined)
 
@@ -99,7 +103,7 @@ class Gptq(Calibrated):
         return column.reshape(n_scales, -1, 1)
 
 
-def _upper_factor(gram: FloatArray, order: npt.NDArray[Any]) -> FloatArray:
+def _upper_factor(gram: FloatArray, order: npt.NDArray[Any]) -> Float64Array:
     """U with ``UᵀU = (H + damping)⁻¹``, H in ``order``: as H reversed is ``LLᵀ``, U is ``L⁻¹`` reversed.
 
     One float64 matrix is worked on in place, the largest thing there is: 0.5 GB for 8192 inputs.
@@ -118,7 +122,7 @@ def _upper_factor(gram: FloatArray, order: npt.NDArray[Any]) -> FloatArray:
     if failed or not np.isfinite(diagonal).all():
         raise UsageError("gptq: the Gram matrix of the inputs is no Gram matrix", "calibrate with finite inputs")
     inverse, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)
-    upper: FloatArray = inverse[::-1, ::-1].astype(np.float32, order="C")
+    upper: Float64Array = inverse[::-1, ::-1]
     return upper
 
 

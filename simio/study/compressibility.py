@@ -242,6 +242,7 @@ def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> tuple[
                 compress(waiting.pop(tensor, []), inputs)
                 if tensor in wanted:
                     kept[tensor] = on_disk(inputs)
+                del inputs  # before the next layer's are made
                 if not waiting and wanted <= kept.keys():
                     break
     compress([job for jobs in waiting.values() for job in jobs])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,7 +250,7 @@ def test_inputs_on_disk_are_the_same_and_a_full_disk_is_said(monkeypatch):
     np.testing.assert_array_equal(kept.gram, seen.gram)
     assert kept.n_tokens == seen.n_tokens
     assert isinstance(kept.gram, np.memmap)
-    monkeypatch.setattr(calibration.tempfile, "TemporaryFile", lambda prefix: open("/dev/full", "r+b"))
+    monkeypatch.setattr(calibration.tempfile, "TemporaryFile", lambda prefix: Path("/dev/full").open("r+b"))  # noqa: SIM115
     with pytest.raises(WriteError, match="16,384 bytes cannot be kept"):
         calibration.on_disk(seen)
 
