@@ -65,16 +65,22 @@ def activations(model: Model, tokens: Tokens) -> Generator[tuple[str, Activation
         for layer in range(it.blueprint.shape.n_layers):
             weights, inputs = to_torch(it.weights.layer(layer)), Inputs()
             through(it.decoder, weights, states, inputs.add)
-            uses = [use for use in INPUT_OF if use in weights]
             del weights
             found = inputs.found()
-            for use in uses:
-                yield it.weights.tensor(use, layer).name, found[INPUT_OF[use]]
+            for use, name in it.weights.multiplied(layer).items():
+                yield name, found[INPUT_OF[use]]
             del inputs, found
         inputs = Inputs()
         inputs.add(INPUT_OF["output"], it.decoder.final(outer, states))
-        head = "token_embd" if it.weights.is_tied else "output"
-        yield it.weights.tensor(head, None).name, inputs.found()[INPUT_OF["output"]]
+        for name in it.weights.multiplied(None).values():
+            yield name, inputs.found()[INPUT_OF["output"]]
+
+
+def multiplied(model: Model) -> frozenset[str]:
+    """The names of the matrices that :func:`activations` tells of; its errors, but for those of tokens."""
+    with opened(model) as it:
+        layers = (*range(it.blueprint.shape.n_layers), None)
+        return frozenset(name for layer in layers for name in it.weights.multiplied(layer).values())
 
 
 def _only_rows(it: Opened, outer: Weights, tokens: Tokens) -> tuple[Weights, Tensor]:

@@ -12,8 +12,7 @@ from simio.formats.execution_order import use_of
 from simio.quality.blueprint import Blueprint
 from simio.quant.contract import FloatArray
 from simio.records.model import Model, Tensor
-from simio.runtime.in_ram import StreamReader, read_scales, read_small
-from simio.runtime.kernels import dequantize
+from simio.runtime.in_ram import StreamReader, dequantized_rows, read_scales, read_small
 from simio.runtime.matrices import matrix_of
 
 #: The matrices of a layer, in the order of their use, and which input each multiplies.
@@ -69,6 +68,14 @@ class DecoderWeights:
             raise ModelFileError(f"{self._name}: has no layer {number}", "is the file complete?")
         return {use: self._read(tensor) for use, tensor in held.items() if tensor.role != "other"}
 
+    def multiplied(self, layer: int | None) -> dict[str, str]:
+        """The matrices of ``layer`` that multiply something: use and name, in the order of use; of None the head."""
+        held = self._layers[layer]
+        found = {use: held[use].name for use in INPUT_OF if use in held}
+        if layer is None and not found:
+            return {"output": self.tensor("token_embd", None).name}
+        return found
+
     def outer(self, *uses: str) -> dict[str, FloatArray]:
         """Of ``uses`` (their biases included) what there is outside of the layers; of ``OUTER``, unless named."""
         held, uses = self._layers[None], uses or OUTER
@@ -78,13 +85,11 @@ class DecoderWeights:
     def table_rows(self, ids: npt.NDArray[np.int64]) -> FloatArray:
         """Rows ``ids`` of the token table, each read by itself."""
         matrix = matrix_of(self.tensor("token_embd", None))
-        codes, size, scales = matrix.codes, matrix.row_bytes, read_scales(matrix, self._reader)
-        assert codes is not None  # a preset has no blueprint
+        codes, size = matrix.codes, matrix.row_bytes
+        if codes is None:
+            raise ModelFileError(f"'{matrix.name}' has no bytes: a preset cannot be run", "give a model file")
         rows = b"".join(self._reader.read(codes, int(row) * size, size) for row in ids)
-        if scales is not None and scales.size > 1:
-            scales = scales.reshape(matrix.n_rows, -1)[ids]
-        table: FloatArray = dequantize(matrix.dtype, rows, len(ids), matrix.n_cols, scales)
-        return table
+        return dequantized_rows(matrix, rows, ids, read_scales(matrix, self._reader))
 
     def _read(self, tensor: Tensor) -> FloatArray:
         values = read_small(tensor, self._reader)

@@ -26,6 +26,7 @@ from simio.quant.uniform import Uniform
 Float64Array = npt.NDArray[np.float64]
 
 _BLOCK_COLUMNS = 128
+_BLOCK_FACTOR = 256
 _DAMPING = 0.01
 
 
@@ -106,24 +107,39 @@ class Gptq(Calibrated):
 def _upper_factor(gram: FloatArray, order: npt.NDArray[Any]) -> Float64Array:
     """U with ``UᵀU = (H + damping)⁻¹``, H in ``order``: as H reversed is ``LLᵀ``, U is ``L⁻¹`` reversed.
 
-    One float64 matrix is worked on in place, the largest thing there is: 0.5 GB for 8192 inputs.
+    Both steps work in place, block by block: the one float64 matrix is the largest thing there is, 0.5 GB for 8192
+    inputs. (LAPACK's in-place routines, in scipy, hold Python's lock for as long as they take.)
     """
-    from scipy.linalg import lapack
-
     backwards = order[::-1]
-    h = np.empty(gram.shape, np.float64, order="F")
-    for column, j in enumerate(backwards):  # of a symmetric matrix: its row
-        h[:, column] = gram[j, backwards]
+    h = np.empty(gram.shape, np.float64)
+    for row, j in enumerate(backwards):
+        h[row] = gram[j, backwards]
     h *= 2
     diagonal = np.einsum("ii->i", h)
     diagonal[diagonal <= 0] = 1
     diagonal += _DAMPING * diagonal.mean()
-    lower, failed = lapack.dpotrf(h, lower=1, clean=1, overwrite_a=1)
-    if failed or not np.isfinite(diagonal).all():
+    spans = [slice(start, start + _BLOCK_FACTOR) for start in range(0, len(h), _BLOCK_FACTOR)]
+    for own in spans:  # the Cholesky factor, a block of columns at a time
+        below, before = slice(own.start, None), slice(0, own.start)
+        h[below, own] -= h[below, before] @ h[own, before].T
+        h[own, own] = _factor(h[own, own])
+        h[own, own.stop :] = 0
+        h[own.stop :, own] = h[own.stop :, own] @ np.linalg.inv(h[own, own]).T
+    for own in spans:  # its inverse, a block of rows at a time
+        before = slice(0, own.start)
+        h[own, own] = np.linalg.inv(h[own, own])
+        h[own, before] = -h[own, own] @ (h[own, before] @ h[before, before])
+    return h[::-1, ::-1]
+
+
+def _factor(block: Float64Array) -> npt.NDArray[Any]:
+    try:
+        lower: npt.NDArray[Any] | None = np.linalg.cholesky(block)
+    except np.linalg.LinAlgError:
+        lower = None
+    if lower is None or not np.isfinite(lower).all():
         raise UsageError("gptq: the Gram matrix of the inputs is no Gram matrix", "calibrate with finite inputs")
-    inverse, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)
-    upper: Float64Array = inverse[::-1, ::-1]
-    return upper
+    return lower
 
 
 def gptq(options: str) -> Gptq:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simio.errors import ModelFileError
 from simio.formats.execution_order import use_of
@@ -66,10 +67,7 @@ class InRamWeights:
             raise ModelFileError("the model has no token table", "only Llama-like decoders can be run")
         matrix = self._matrix(self._table.name)
         rows = self._held(self._table.name).reshape(matrix.n_rows, matrix.row_bytes)[list(ids)]
-        scales = self.scales(self._table.name)
-        if scales is not None and scales.size > 1:
-            scales = scales.reshape(matrix.n_rows, -1)[list(ids)]
-        return dequantize(matrix.dtype, rows, len(ids), matrix.n_cols, scales)
+        return dequantized_rows(matrix, rows, ids, self.scales(self._table.name))
 
     def _matrix(self, tensor: str) -> Matrix:
         if tensor not in self._matrices:
@@ -83,6 +81,16 @@ class InRamWeights:
                 raise ModelFileError(f"'{tensor}' has no bytes: a preset cannot be run", "simio generate makes a file")
             self._codes[tensor] = np.frombuffer(self._reader.read(codes, 0, codes.n_bytes), np.uint8)
         return self._codes[tensor]
+
+
+def dequantized_rows(
+    matrix: Matrix, rows: bytes | ByteArray, ids: Sequence[int] | NDArray[Any], scales: FloatArray | None
+) -> FloatArray:
+    """The stored ``rows`` that have the numbers ``ids`` in ``matrix``; ``scales`` are those of all its rows."""
+    if scales is not None and scales.size > 1:
+        scales = scales.reshape(matrix.n_rows, -1)[list(ids)]
+    found: FloatArray = dequantize(matrix.dtype, rows, len(ids), matrix.n_cols, scales)
+    return found
 
 
 def read_small(tensor: Tensor, reader: StreamReader) -> FloatArray:

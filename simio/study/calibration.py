@@ -20,11 +20,12 @@ from simio.records.model import Model
 class Calibration:
     """A decoder and its text, which ``digest`` identifies.
 
-    ``run`` computes the decoder, at every call anew: the name and the inputs of every matrix, in the order of their
-    use. Nothing is kept, so that memory does not grow with the layers.
+    ``run`` computes the decoder, at every call anew: the name and the inputs of each of ``tensors``, in the order of
+    their use. Nothing is kept, so that memory does not grow with the layers.
     """
 
     digest: str
+    tensors: frozenset[str]
     run: Callable[[], Generator[tuple[str, Activations]]]
 
 
@@ -34,22 +35,22 @@ def looks_at_activations(quantizer: Quantizer) -> bool:
 
 
 def calibrate(model: Model, tokens: npt.NDArray[np.int64]) -> Calibration:
-    """``model`` on ``tokens (n_texts, n_tokens)``; running it raises what :func:`simio.quality.activations` does."""
-    from simio.quality import activations
+    """``model`` on ``tokens (n_texts, n_tokens)``. Raises what :func:`simio.quality.activations` does."""
+    from simio.quality import activations, multiplied
 
     digest = xxhash.xxh3_128_hexdigest(model.digest.encode() + tokens.tobytes())
-    return Calibration(digest, partial(activations, model, tokens))
+    return Calibration(digest, multiplied(model), partial(activations, model, tokens))
 
 
 def on_disk(seen: Activations) -> Activations:
     """The same with its gram in an unnamed temporary file; raises ``WriteError`` where there is no room for it."""
-    with tempfile.TemporaryFile(prefix="simio-") as file:
-        try:
-            seen.gram.tofile(file)
+    try:
+        with tempfile.TemporaryFile(prefix="simio-") as file:
+            file.write(seen.gram.data)
             file.flush()
-        except OSError as error:
-            raise WriteError(
-                f"{tempfile.gettempdir()}: {seen.gram.nbytes:,} bytes cannot be kept there: {error.strerror}",
-                "free some space, or name another directory in TMPDIR",
-            ) from error
-        return replace(seen, gram=np.memmap(file, seen.gram.dtype, "r", shape=seen.gram.shape))
+            return replace(seen, gram=np.memmap(file, seen.gram.dtype, "r", shape=seen.gram.shape))
+    except OSError as error:
+        raise WriteError(
+            f"{seen.gram.nbytes:,} bytes of a Gram matrix cannot be kept in a temporary file: {error.strerror}",
+            "free some space, or name another directory in TMPDIR",
+        ) from error

@@ -53,6 +53,7 @@ class _Study:
     """What is asked for."""
 
     quantizers: list[Quantizer]
+    prints: Mapping[str, str]  # fingerprints by name
     codecs: list[Codec]
     chunk_bytes: int
     n_workers: int
@@ -81,9 +82,9 @@ def study(
     not computed again; interrupted, it keeps what is done. Layouts that need activations are skipped without
     ``calibration``.
 
-    Raises ``UsageError`` for a preset, a container, a model without matrices or an option out of range,
+    Raises ``UsageError`` for a preset, a container, a model without matrices, an option or a token out of range,
     ``ModelFileError`` when weights cannot be read or none is a number other than 0, ``WriteError`` when the journal
-    cannot be written.
+    or a temporary file cannot be written.
     """
     check_chunk_bytes(chunk_bytes)
     if n_workers is not None and n_workers < 1:
@@ -97,7 +98,10 @@ def study(
     keep_freed_memory()
     with WeightsReader(model) as source, journal or nullcontext():
         workers = n_workers or min(n_usable_cpus(), MOST_WORKERS)
-        asked = _Study(able, list(codecs), chunk_bytes, workers, calibration, source, journal, rates.References({}))
+        prints = {q.name: fingerprint(q) for q in able}
+        asked = _Study(
+            able, prints, list(codecs), chunk_bytes, workers, calibration, source, journal, rates.References({})
+        )
         meter = _Meter(2 * sum(m.n_weights for m in found) * (1 + len(able)), progress)
         surveyed = _survey(asked, found, meter)
         finite = [s for s in surveyed if isfinite(s.summary.mean_square)]
@@ -194,18 +198,18 @@ def _survey(asked: _Study, found: Sequence[WeightMatrix], meter: _Meter) -> list
     return [surveyed[i] for i in range(len(found))]
 
 
-#: By layout, then by place among the matrices: what was found, or why the matrix is kept as it is.
+#: By layout name, then by place among the matrices: what was found, or why the matrix is kept as it is.
 _Outcomes = dict[str, dict[int, Outcome | str]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A matrix under a layout: what is ``known`` of it from the journal, and which codecs are ``missing``."""
+    """A matrix under a layout: what the journal knows of it (or why it is refused), and which codecs it does not."""
 
     place: int
     quantizer: Quantizer
     key: str
-    known: Outcome | None
+    known: Outcome | str | None
     missing: list[Codec]
 
 
@@ -215,14 +219,16 @@ def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> tuple[
     Large matrices first, so that workers end together; those whose inputs matter, as the decoder comes by.
     """
     outcomes: _Outcomes = {q.name: {} for q in asked.quantizers}
-    waiting: dict[str, list[_Job]] = {}  # by tensor
+    waiting: dict[str, list[_Job]] = {}  # for the inputs of a tensor
     at_once: list[_Job] = []
+    told = asked.calibration.tensors if asked.calibration else frozenset()
     for job in _jobs(asked, found):
+        tensor = found[job.place].matrix.tensor.name
         if job.known is not None and not job.missing:
             outcomes[job.quantizer.name][job.place] = job.known
             meter.add(found[job.place].matrix.n_weights)
-        elif asked.calibration and looks_at_activations(job.quantizer):
-            waiting.setdefault(found[job.place].matrix.tensor.name, []).append(job)
+        elif looks_at_activations(job.quantizer) and tensor in told:
+            waiting.setdefault(tensor, []).append(job)
         else:
             at_once.append(job)
 
@@ -235,7 +241,8 @@ def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> tuple[
 
     compress(at_once)
     kept: dict[str, Activations] = {}
-    wanted = {s.matrix.tensor.name for s in rates.sampled(found)} if _lacks_rates(asked, found) else set()
+    sampled = rates.sampled(found) if _lacks_rates(asked, found) else []
+    wanted = told & {surveyed.matrix.tensor.name for surveyed in sampled}
     if asked.calibration and (waiting or wanted):
         with closing(asked.calibration.run()) as run:
             for tensor, inputs in run:
@@ -245,17 +252,17 @@ def _compress(asked: _Study, found: Sequence[Surveyed], meter: _Meter) -> tuple[
                 del inputs  # before the next layer's are made
                 if not waiting and wanted <= kept.keys():
                     break
-    compress([job for jobs in waiting.values() for job in jobs])
     return outcomes, kept
 
 
 def _jobs(asked: _Study, found: Sequence[Surveyed]) -> Iterator[_Job]:
-    prints = {q.name: fingerprint(q) for q in asked.quantizers}
+    sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
     for place in sorted(range(len(found)), key=lambda i: -found[i].matrix.n_weights):
+        surveyed = found[place]
         for q in asked.quantizers:
-            calibration = asked.calibration.digest if asked.calibration and looks_at_activations(q) else ""
-            sizes = (RUN_WEIGHTS, WHOLE_WEIGHTS, asked.chunk_bytes)
-            key = key_of("outcome", found[place].digest, prints[q.name], sizes, calibration)
+            seen = asked.calibration if looks_at_activations(q) else None
+            inputs = (seen.digest, surveyed.matrix.tensor.name) if seen else ""
+            key = key_of("outcome", surveyed.digest, asked.prints[q.name], sizes, inputs)
             known, missing = asked.journal.find_outcome(key, asked.codecs) if asked.journal else (None, asked.codecs)
             yield _Job(place, q, key, known, missing)
 
@@ -273,10 +280,13 @@ def _outcome(asked: _Study, surveyed: Surveyed, job: _Job, inputs: Activations |
         outcome = compress_matrix(surveyed, ready, job.missing, asked.chunk_bytes, asked.source, done)
     except UsageError as error:
         meter.add(surveyed.matrix.n_weights - seen)
+        if asked.journal:
+            asked.journal.add_refusal(job.key, error.message)
         return error.message
     if asked.journal:
         asked.journal.add_outcome(job.key, outcome, job.missing)
-    return outcome if job.known is None else replace(outcome, facts={**job.known.facts, **outcome.facts})
+    known = job.known.facts if isinstance(job.known, Outcome) else {}
+    return replace(outcome, facts={**known, **outcome.facts})
 
 
 def _rates(
@@ -308,7 +318,7 @@ def _known_rates(
 
 
 def _rate_keys(asked: _Study, quantizer: Quantizer, sample: Sequence[Surveyed]) -> dict[str, str]:
-    parts = ("rate", [s.digest for s in sample], fingerprint(quantizer), asked.chunk_bytes, cpu_name())
+    parts = ("rate", [s.digest for s in sample], asked.prints[quantizer.name], asked.chunk_bytes, cpu_name())
     return {codec.name: key_of(*parts, codec_id(codec)) for codec in asked.codecs}
 
 

@@ -90,11 +90,13 @@ class StudyJournal:
         s = summary
         self._add(key, {"summary": [s.n_weights, s.low, s.high, s.mean_magnitude, s.mean_square]})
 
-    def find_outcome(self, key: str, codecs: list[Codec]) -> tuple[Outcome | None, list[Codec]]:
-        """What is known of a tensor under a layout, and which of ``codecs`` are not."""
+    def find_outcome(self, key: str, codecs: list[Codec]) -> tuple[Outcome | str | None, list[Codec]]:
+        """What is known of a tensor under a layout, or why the layout refuses it, and which of ``codecs`` are not."""
         known = self._known.get(key)
         if known is None:
             return None, codecs
+        if "refused" in known:
+            return known["refused"], []
         by_codec = [(codec, known["facts"].get(codec_id(codec))) for codec in codecs]
         facts = {
             codec.name: {stream: Facts(*numbers) for stream, numbers in found.items()}
@@ -114,6 +116,10 @@ class StudyJournal:
         self._add(
             key, {"raw": outcome.raw, "entropy": outcome.entropy_bits, "error": outcome.weight_error, "facts": facts}
         )
+
+    def add_refusal(self, key: str, why: str) -> None:
+        """Remember that a layout does not take a tensor."""
+        self._add(key, {"refused": why})
 
     def find_rate(self, key: str) -> tuple[bool, Decompression | None]:
         """Whether a rate was measured, and what it is: nothing where no chunk shrank."""

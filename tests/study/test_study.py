@@ -212,15 +212,17 @@ def test_layouts_that_need_activations_wait_for_them(tmp_path):
     found = study(model, [Whole(wants=True)], [codec("raw")])
     assert not found.rows
     assert found.skipped[0].reason == "needs its inputs on a calibration text"
-    (row,) = study(model, [Whole(wants=True)], [codec("raw")], calibration=Calibration("text", of_one_matrix)).rows
+    one = Calibration("text", frozenset({"a.weight"}), of_one_matrix)
+    (row,) = study(model, [Whole(wants=True)], [codec("raw")], calibration=one).rows
     assert [t.tensor for t in row.tensors] == ["a.weight"]
     assert [k.tensor for k in row.kept] == ["b.weight"]
 
 
-def test_the_decoder_is_run_only_for_what_is_not_known_and_only_as_far_as_needed(tmp_path):
-    save_file(
-        {f"{name}.weight": gaussian((32, 64), seed) for seed, name in enumerate("abc")}, tmp_path / "a.safetensors"
-    )
+@pytest.fixture
+def study_of_four(tmp_path):
+    """Matrices a to d, d as wide as no group of 64; told of is a to c. The tensors that came, and the study."""
+    weights = {f"{name}.weight": gaussian((32, 64), seed) for seed, name in enumerate("abc")}
+    save_file({**weights, "d.weight": gaussian((32, 48))}, tmp_path / "a.safetensors")
     model = open_model(tmp_path / "a.safetensors")
     came = []
 
@@ -229,19 +231,61 @@ def test_the_decoder_is_run_only_for_what_is_not_known_and_only_as_far_as_needed
             came.append(name)
             yield f"{name}.weight", random_activations(64)
 
-    def counted(n_codecs):
+    def again(quantizers, codecs=("raw",), told="abc"):
         came.clear()
-        with_rates = [codec(name) for name in ("raw", "zstd:1")[:n_codecs]]
-        calibrated = Calibration("text", run)
-        return study(model, [Whole(wants=True)], with_rates, calibration=calibrated,
+        calibrated = Calibration("text", frozenset(f"{name}.weight" for name in told), run)
+        return study(model, quantizers, list(map(codec, codecs)), calibration=calibrated,
                      journal=StudyJournal(tmp_path / "journal.txt"))  # fmt: skip
 
-    first = counted(1)
+    return came, again
+
+
+def test_the_decoder_is_run_only_for_what_is_not_known(study_of_four):
+    came, again = study_of_four
+    first = again([Whole(wants=True)])
     assert came == ["a", "b", "c"]
-    assert counted(1).rows[0].tensors == first.rows[0].tensors
+    assert [k.reason for k in first.rows[0].kept] == ["its inputs on a calibration text are not known"]
+    second = again([Whole(wants=True)])
     assert came == []
-    assert [t.tensor for t in counted(2).rows[1].tensors] == ["a.weight", "b.weight", "c.weight"]
+    assert second.rows[0].tensors == first.rows[0].tensors
+    assert second.rows[0].kept == first.rows[0].kept
+    both = again([Whole(wants=True)], ("raw", "zstd:1"))
     assert came == ["a", "b", "c"]
+    assert [t.tensor for t in both.rows[1].tensors] == ["a.weight", "b.weight", "c.weight"]
+
+
+def test_the_decoder_is_run_only_as_far_as_anything_waits(study_of_four):
+    came, again = study_of_four
+    again([Whole(wants=True)], told="a")
+    assert came == ["a"]
+
+
+def test_what_a_layout_refuses_is_not_asked_again(study_of_four):
+    came, again = study_of_four
+    first = again([layout("gptq:int4:group128"), Whole(wants=True)])
+    assert [s.quant for s in first.skipped] == ["gptq:int4:group128"]
+    assert came == ["a", "b", "c"]
+    assert again([layout("gptq:int4:group128"), Whole(wants=True)]).skipped == first.skipped
+    assert came == []
+
+
+def test_equal_matrices_with_other_inputs_are_told_apart(tmp_path):
+    save_file({f"{name}.weight": gaussian((64, 64)) for name in "ab"}, tmp_path / "a.safetensors")
+    model = open_model(tmp_path / "a.safetensors")
+
+    def run():
+        yield "a.weight", random_activations(64)
+        yield "b.weight", replace(random_activations(64), gram=np.eye(64, dtype=np.float32))
+
+    def errors():
+        calibrated = Calibration("text", frozenset({"a.weight", "b.weight"}), run)
+        (row,) = study(model, [layout("gptq:int4:group64")], [codec("raw")], calibration=calibrated,
+                       journal=StudyJournal(tmp_path / "journal.txt")).rows  # fmt: skip
+        return [t.weight_error for t in row.tensors]
+
+    first = errors()
+    assert first[0] != first[1]
+    assert errors() == first
 
 
 def test_inputs_on_disk_are_the_same_and_a_full_disk_is_said(monkeypatch):
@@ -251,7 +295,7 @@ def test_inputs_on_disk_are_the_same_and_a_full_disk_is_said(monkeypatch):
     assert kept.n_tokens == seen.n_tokens
     assert isinstance(kept.gram, np.memmap)
     monkeypatch.setattr(calibration.tempfile, "TemporaryFile", lambda prefix: Path("/dev/full").open("r+b"))  # noqa: SIM115
-    with pytest.raises(WriteError, match="16,384 bytes cannot be kept"):
+    with pytest.raises(WriteError, match=r"16,384 bytes .* cannot be kept .*: No space left on device"):
         calibration.on_disk(seen)
 
 
