@@ -186,22 +186,31 @@ What is missed, and what was tried.
   about included, still misses the median of 8 % that is wanted, and knowing those of other sessions misses it by far;
   no predictor of settings gets closer to these runs than the first of the three lines. Temperature and free RAM at the
   start, which are inputs, too, do not tell slow repeats from fast ones.
-- *The worst rows* (each left out with its session): gemma_sg_ov +56 % (equal settings made 624 ms in an earlier
-  build, which read 611 MiB a token and not 366: here the guess read nothing); gemma_auto_ov −42 %, gemma_kdef −40 %
-  and qwen_k6 −28 % (pressure that comes and goes: two first tokens of 18.6 s together, page faults in bursts of some
-  50 tokens); sidecar a1 +30 %, b2 −22 % (equal settings, 171 to 284 ms; b is a contiguous layout that has no column;
-  this text hits 81 % where 76 % are drawn); serial runs with a cache of 2026-07-12 −5 to −18 %.
+- *The worst rows* (each left out with its session): gemma_sg_ov +53 % (equal settings made 624 ms in an earlier
+  build, which read 611 MiB a token and not 366: here the guess read nothing); sidecar a1 +53 %, a2 +19 %, b2 −8 %
+  (equal settings, 171 to 284 ms, 35 to 604 page faults a token; b is a contiguous layout that has no column; this text
+  hits 81 % where 76 % are drawn); gemma_auto_ov −21 % (two first tokens of 18.6 s together); qwen_stream_ov −20 %;
+  serial runs with a cache of 2026-07-12 −7 to −19 %, other runs of Qwen with overlap +8 to +10 %.
+- *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`, from page
+  faults counted and not from times. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come in
+  bursts (qwen_k6: 270,000 within 12 tokens, 14.5 s), so percentiles of such runs are too low.
+- *Sessions, kept.* A fit gives each session an error of its own. Left out sessions went from 9.3 to 8.9 % with it.
+- *Thread starvation.* In overlapped runs compute of a token now and then takes three times as long (Qwen +195, Gemma
+  +275 ms) with three of four threads spinning: in 26 % of the tokens of 2026-07-12 (1.5 times a token without a cache),
+  in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average.
 - *The build of the engine* is not an input. Compute is 102 to 120 ms a token for Qwen and 165 for Gemma on 2026-07-12,
-  85 to 107 and 131 to 139 from the next session on, whatever the cache; serial runs have 0.148 ms for each MiB missed
-  beside 0.12 of the cache's own clock. Only the layout of the token files tells the builds apart.
+  85 to 107 and 131 to 139 from the next session on, whatever the cache. Only the layout of the token files tells them
+  apart.
+- *Lanes that fill fresh pages, not kept.* Serial reads into a cache take 0.31 to 0.45 ms per MiB and lane longer than
+  into buffers used again (four runs). With 1.2 µs a page stalls agree with the engine's clock (Qwen 63 ms, measured 62;
+  Gemma 128, 133) and so does compute, but sessions left out go from 9.5 to 11.4 %, models' 90th percentile to 28 %: the
+  cost of a guessed router and of waits would have to be found anew.
 - *Layer-LFU, kept.* 93 and 99 % of its page faults are in the first 16 tokens: the prompt overflows the layers' shares
   (`simio/plan/expert_store.py`). Before, idle pages were swapped for ever: 421 ms predicted, 249 and 280 measured.
 - *Slices that arrive together, not kept.* Lanes share the link, so a first slice is there when as many as there are
-  lanes are. Stalls then agree (57 ms for Qwen, measured 60 to 63), but sessions left out go from 12.2 to 12.5 %, models
-  from 12.6 to 14.0 %: the time per slice waited for would have to go, and with it the loss from overlap without a
-  cache.
-- *Earlier, not kept*: free RAM at the start as the cause of pressure, soft-L1 and Cauchy losses, two ways to count
-  waits, three of drawing routing.
+  lanes are. Stalls agree then, too; sessions left out 11.3 instead of 9.5 %.
+- *Earlier, not kept*: free RAM at the start alone as the cause of pressure, a soft-L1 loss, two ways to count waits,
+  three of drawing routing.
 - *What would move it*: page faults or pressure stall figures as an input, and the engine's version.
 - *Overlap without a cache* has the sign and not the size.
 - *A mapped mixture, kept.* A mapped Gemma ran at 0.36 tokens/s, a mapped Qwen of 18.5 GB at 2, both with tokens of 0.2

@@ -6,6 +6,10 @@ is busy or memory short. The scale starts from the noise floor and becomes what 
 what the fit leaves unexplained of all of them is told apart. Reference for the loss and its
 Gauss-Newton Hessian: Triggs et al., Bundle adjustment, 1999 (as scipy.optimize.least_squares).
 
+Runs of one session share what no input tells (the build of the engine, other apps), so each session has an error of its
+own, as large as repeats differ: ten runs of one afternoon are not ten afternoons. It belongs to the noise (a random
+effect: Laird and Ware, Biometrics 1982): no prediction has it, and the residual counts it.
+
 Which parameters are fitted follows from the runs' inputs: those to which predictions respond. The others keep their
 values. Cross-validation repeats all of it, the choice of parameters included, without the runs left out.
 """
@@ -15,7 +19,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from math import exp, sqrt
 from statistics import median
 from typing import Any
@@ -284,12 +287,12 @@ class Fitter:
         sigma, residual, logs = noise, noise, np.zeros(len(self.parameters))
         covariance = np.zeros((len(active), len(active)))
         for _ in range(8):
-            logs, covariance, n_free = self._least_squares(rows, active, logs, sigma)
+            logs, covariance, n_free, shared = self._least_squares(rows, active, logs, sigma, noise)
             value, _ = self._lattice(logs, active)
             errors = value[rows] - self._measured[rows]
             scatter = _scatter(errors, n_free)
             before, n = sigma, len(rows)
-            sigma = sqrt((NOISE_RUNS * noise**2 + n * _half(errors) ** 2) / (NOISE_RUNS + n))
+            sigma = sqrt((NOISE_RUNS * noise**2 + n * _half(errors + shared) ** 2) / (NOISE_RUNS + n))
             residual = sqrt((NOISE_RUNS * noise**2 + n * scatter**2) / (NOISE_RUNS + n))
             if abs(sigma / before - 1) < 0.02:
                 break
@@ -301,29 +304,34 @@ class Fitter:
         return down if log_factor < 0 else up
 
     def _least_squares(
-        self, rows: NDArrayInt, active: tuple[int, ...], start: Array, sigma: float
-    ) -> tuple[Array, Array, float]:
-        """Logarithms of the factors, their covariance, and how many parameters the runs decide."""
+        self, rows: NDArrayInt, active: tuple[int, ...], start: Array, sigma: float, of_session: float
+    ) -> tuple[Array, Array, float, Array]:
+        """Logarithms of the factors, their covariance, how many parameters the runs decide, and what each run shares.
+
+        ``of_session``: standard deviation of what a session has in common.
+        """
         if not active:
-            return start, np.zeros((0, 0)), 0.0
-        chosen, n = list(active), len(rows)
+            return start, np.zeros((0, 0)), 0.0, np.zeros(len(rows))
+        chosen, n, k = list(active), len(rows), len(active)
+        member = self._members(rows)
+        common = np.full(member.shape[1], of_session)
         sides = np.array([self._spreads[i] for i in active])
 
         def full(x: Array) -> Array:
             logs = np.zeros(len(self.parameters))
-            logs[chosen] = x
+            logs[chosen] = x[:k]
             return logs
 
         def width(x: Array) -> Array:
-            return np.where(x < 0, sides[:, 0], sides[:, 1])
+            return np.concatenate([np.where(x[:k] < 0, sides[:, 0], sides[:, 1]), common])
 
         def residuals(x: Array) -> Array:
             value, _ = self._lattice(full(x), active)
-            return np.concatenate([(value[rows] - self._measured[rows]) / sigma, x / width(x)])
+            return np.concatenate([(value[rows] + member @ x[k:] - self._measured[rows]) / sigma, x / width(x)])
 
         def slopes(x: Array) -> Array:
             _, slope = self._lattice(full(x), active)
-            return np.vstack([slope[rows] / sigma, np.diag(1 / width(x))])
+            return np.vstack([np.hstack([slope[rows], member]) / sigma, np.diag(1 / width(x))])
 
         def robust(squares: Array) -> Array:
             """Cauchy for the runs, plain squares for the prior."""
@@ -333,23 +341,37 @@ class Fitter:
             return rho
 
         found = _scipy()(
-            residuals, start[chosen], jac=slopes, bounds=(-FARTHEST, FARTHEST), loss=robust, max_nfev=200,
-            xtol=1e-6, ftol=1e-8,
+            residuals, np.append(start[chosen], 0 * common), jac=slopes, bounds=(-FARTHEST, FARTHEST), loss=robust,
+            max_nfev=200, xtol=1e-6, ftol=1e-8,
         )  # fmt: skip
-        covariance: Array = np.linalg.inv(found.jac.T @ found.jac)
-        decided = float(np.trace(covariance @ (found.jac[:n].T @ found.jac[:n])))
-        return full(found.x), covariance, decided
+        everything: Array = np.linalg.inv(found.jac.T @ found.jac)
+        covariance = everything[:k, :k]
+        decided = float(np.trace((everything @ (found.jac[:n].T @ found.jac[:n]))[:k, :k]))
+        return full(found.x), covariance, decided, member @ found.x[k:]
 
     def _noise(self, rows: NDArrayInt) -> float:
-        """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 pairs."""
+        """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 do.
+
+        Each run against the median of its repeats: pairs would count a group of four six times.
+        """
         repeats: dict[str, list[float]] = {}
         for i in rows.tolist():
             run = self.runs[i]
             repeats.setdefault(run.repeat_of or str(run.question), []).append(float(self._measured[i]))
-        differences = [abs(a - b) for group in repeats.values() for a, b in combinations(group, 2)]
-        if len(differences) < NOISE_RUNS:
-            return NOISE
-        return max(REPEAT, median(differences) / (0.6745 * sqrt(2)))
+        apart = [
+            abs(one - median(group[:i] + group[i + 1 :])) * sqrt(1 - 1 / len(group))
+            for group in repeats.values() if len(group) > 1
+            for i, one in enumerate(group)
+        ]  # fmt: skip
+        return max(REPEAT, median(apart) / 0.6745) if len(apart) >= NOISE_RUNS else NOISE
+
+    def _members(self, rows: NDArrayInt) -> Array:
+        """1 where a run is of a session, shape (``rows``, sessions); no columns where all are of one or say none."""
+        of_row = [self.runs[i].session for i in rows.tolist()]
+        names = sorted({name for name in of_row if name})
+        if len(set(of_row)) < 2:
+            names = []
+        return np.array([[float(name == other) for other in names] for name in of_row]).reshape(len(rows), len(names))
 
     def _found(self, i: int, solution: _Solution, response: float) -> Found:
         p: Parameter = self.parameters[i]

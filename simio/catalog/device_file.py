@@ -208,7 +208,7 @@ def _other_codecs(rates: dict[str, Any]) -> list[str]:
 
 
 def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
-    optional = ("reserve", "commit_bandwidth", "page_cache_share", "swap_fault")
+    optional = ("reserve", "commit_bandwidth", "page_cache_share", "swap_fault", "swap_onset", "swap_share")
     reader.keys(table, "memory", ("total", "usable", "read_bandwidth"), optional)
     memory = Memory(
         total=reader.quantity(table, "memory", "total", "bytes"),
@@ -218,6 +218,8 @@ def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
         commit_bandwidth=_optional(reader, table, "memory", "commit_bandwidth", "bytes_per_s"),
         page_cache_share=_optional(reader, table, "memory", "page_cache_share", "1"),
         swap_fault=_optional(reader, table, "memory", "swap_fault", "s"),
+        swap_onset=_optional(reader, table, "memory", "swap_onset", "bytes"),
+        swap_share=_optional(reader, table, "memory", "swap_share", "1"),
     )
     if not reader.problems and memory.usable.value >= memory.total.value:
         reader.problem("memory.usable", "is not less than memory.total", "usable is what one app gets")

@@ -6,7 +6,7 @@ The scenario must be complete (``predict.resolve`` fills what the user left open
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from simio import registry
@@ -18,7 +18,7 @@ from simio.errors import UsageError
 from simio.plan import expert_streaming
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.mapped import ReplayedFile, chosen, replays
-from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
+from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Residency, Routing
 from simio.plan.placed import Placed, StreamResidency
 from simio.plan.residency import InRam, MappedFile, Streamed, load_experts
@@ -47,7 +47,7 @@ class Surroundings:
     folio_bytes: int = PAGE_BYTES  # largest folio of the page cache
     flush_bytes: int = 0  # read between two updates of a memory cgroup's statistics
     rank: float | None = None  # which case of a bistable page cache, 0 reads least, 1 most; None: their mean
-    total_bytes: int = 1 << 62  # memory of the device: an app that needs more is killed
+    system: System = field(default_factory=System)
     trace: RoutingTrace | None = None
 
 
@@ -130,9 +130,7 @@ _TWO_LISTS = (
 def _stream(scenario: Scenario, layout: Layout, architecture: Architecture, around: Surroundings) -> Plan:
     if scenario.dense_weights is not None:
         routing = routing_of(scenario, layout, around.trace)
-        return expert_streaming.stream(
-            scenario, layout, architecture, around.total_bytes, _policy, routing, around.trace
-        )
+        return expert_streaming.stream(scenario, layout, architecture, around.system, _policy, routing, around.trace)
     arranged = arrange(scenario, layout, architecture)
     cache = arranged.residency.cache
     if isinstance(cache, Prepared) and layout.n_experts:

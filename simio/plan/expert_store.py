@@ -2,7 +2,8 @@
 
 Memory pressure: when cache, dense weights and the rest exceed what is available, the kernel swaps out what has been
 idle longest. It is played as a second LRU, of what is left for the cache, over the same accesses: an expert the cache
-holds but this one has lost comes back page by page. So a cache past RAM pays for its hits.
+holds but this one has lost comes back page by page, and for each page another goes out. So a cache past RAM pays for
+its hits.
 
 Overflow: a cache with a share for each layer is trimmed when its layer is visited again, so the experts of a prompt's
 batch stay until then, far beyond its size. Where they exceed RAM, all that the process holds is in swap when the prompt
@@ -21,6 +22,8 @@ from dataclasses import dataclass, field
 from simio.cache.base import CachePolicy
 from simio.cache.lru import Lru
 
+#: Where RAM is full, what comes back from swap makes as much go out, which costs as much (zram compresses it).
+IN_AND_OUT = 2
 #: Policies that give each layer a share.
 SHARED_OUT = ("layer_lru", "layer_lfu")
 OVERFLOW = (
@@ -41,13 +44,15 @@ class Store:
     is_overfull: bool = False  # nothing of the prompt's batch has been trimmed yet
     swapped: set[Key] = field(default_factory=set)  # of the prompt's batch, not used again so far
 
-    def use(self, key: Key, n_bytes: int) -> tuple[bool, bool]:
-        """Touch an expert: whether the cache holds it, and whether that is (still) in RAM."""
+    def use(self, key: Key, n_bytes: int) -> tuple[bool, int]:
+        """Touch an expert: whether the cache holds it, and how often its size goes through swap for that."""
         is_swapped = key in self.swapped
         resident = self.in_ram is None or self.in_ram.access(key, n_bytes)
         hit = self.cache.access(key, n_bytes) or (is_swapped and self.is_overfull)
         self.swapped.discard(key)
-        return hit, resident and not is_swapped
+        if not hit:
+            return False, 0
+        return True, int(is_swapped) if resident else IN_AND_OUT
 
     def overflow(self, batch: Mapping[Key, int], room_bytes: int) -> None:
         """The prompt is over, and its last batch is held [bytes of each expert]; past ``room_bytes`` all is swapped."""

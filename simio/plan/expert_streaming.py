@@ -22,7 +22,7 @@ from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
 from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
-from simio.plan.memory import buffer_bytes, kv_cache_bytes, require
+from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
 from simio.plan.routing import union
 from simio.records.model import Architecture
@@ -50,10 +50,14 @@ class Shares:
     kv_cache: int
     buffers: int
     room: int
+    in_ram: int  # of the cache; the system has swapped out the rest
 
 
-def divide(scenario: Scenario, layout: Layout, architecture: Architecture, total_bytes: int) -> Shares:
+def divide(scenario: Scenario, layout: Layout, architecture: Architecture, system: System) -> Shares:
     """Share out the RAM. Without a size the cache gets what is free; one that is too large is played as pressure.
+
+    What is free leaves the system what it wants. A cache past that is swapped out in part, the coldest first: cached
+    experts are the app's own memory however dense weights are held.
 
     Raises ``InfeasibleError`` without RAM for the KV cache, and where the app would be killed: it needs more memory of
     its own than the device has.
@@ -63,19 +67,22 @@ def divide(scenario: Scenario, layout: Layout, architecture: Architecture, total
     budget = scenario.ram_bytes or 0
     require(kv + buffers, budget, "the KV cache with its buffers", "give more --ram or a shorter --context")
     room = budget - dense - kv - buffers
+    others = kv + buffers + (dense if scenario.dense_weights == "anon" else 0)
     if scenario.cache_policy == "none":
         cache = 0
+    elif scenario.cache_bytes is None:
+        cache = max(0, min(room, budget - others - system.swap_onset_bytes))
     else:
-        cache = max(0, room) if scenario.cache_bytes is None else scenario.cache_bytes
+        cache = scenario.cache_bytes
     cache = min(cache, layout.expert_bytes)
-    anonymous = cache + kv + buffers + (dense if scenario.dense_weights == "anon" else 0)
-    if anonymous > total_bytes:
+    if cache + others > system.total_bytes:
+        needs, has = format_bytes(cache + others), format_bytes(system.total_bytes)
         raise InfeasibleError(
-            f"the app needs {format_bytes(anonymous)} of its own memory, the device has {format_bytes(total_bytes)}: "
-            "it is killed",
+            f"the app needs {needs} of its own memory, the device has {has}: it is killed",
             "use a smaller --cache-size" if scenario.cache_bytes else "use a smaller --ram",
         )
-    return Shares(dense, cache, kv, buffers, room)
+    in_ram = max(0, min(room, cache - system.swapped_bytes(budget - others - cache)))
+    return Shares(dense, cache, kv, buffers, room, min(cache, in_ram))
 
 
 @dataclass(slots=True)
@@ -85,7 +92,7 @@ class Need:
     n_experts: int
     missing: int  # experts to read
     commit_bytes: int
-    swap_bytes: int
+    swap_bytes: int  # in, and of what makes room for it out
     guessed: int = 0  # experts read ahead of the router, in vain or not
 
 
@@ -156,9 +163,9 @@ class Walker:
         self.vain_bytes += len(read - set(experts)) * layer.raw_bytes
         missing = swapped = 0
         for expert in experts:
-            hit, resident = self.store.use((index, expert), layer.raw_bytes)
+            hit, n_moves = self.store.use((index, expert), layer.raw_bytes)
             missing += not hit
-            swapped += hit and not resident
+            swapped += n_moves
         caches = self.scenario.cache_policy != "none"
         commit = (missing + GUESS_CARE * guessed) * layer.raw_bytes if caches else 0
         return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
@@ -264,15 +271,15 @@ def stream(
     scenario: Scenario,
     layout: Layout,
     architecture: Architecture,
-    total_bytes: int,
+    system: System,
     policy: Callable[[str, int], CachePolicy],
     routing: list[Routing],
     trace: RoutingTrace | None,
 ) -> Plan:
     """Plan a streamed mixture. ``routing``: of the prompt's tokens and then of the decoded ones."""
-    shares = divide(scenario, layout, architecture, total_bytes)
+    shares = divide(scenario, layout, architecture, system)
     name = scenario.cache_policy or "lru"
-    in_ram = Lru(max(0, shares.room)) if shares.cache > shares.room else None
+    in_ram = Lru(shares.in_ram) if shares.in_ram < shares.cache else None
     cache = policy(name, shares.cache)
     if isinstance(cache, Prepared):
         cache.prepare(references(scenario, layout, routing))
@@ -361,6 +368,11 @@ def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:
         yield (
             f"this budget will be paid back in page faults: the cache is {format_bytes(shares.cache - shares.room)} "
             "larger than what is left for it; times are very uncertain"
+        )
+    elif shares.cache > shares.in_ram:
+        yield (
+            "this budget will be paid back in page faults, in bursts: so little is left that the system swaps out "
+            f"{format_bytes(shares.cache - shares.in_ram)} of the cache; times are uncertain"
         )
     if scenario.expert_overlap and not shares.cache:
         yield (

@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from simio.errors import InfeasibleError
+from simio.records.device import Device
 from simio.records.model import Architecture, kv_bytes
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
 #: KV cells are allocated and attended in blocks of this many tokens (llama.cpp pads n_kv, llama-kv-cache.cpp).
 KV_BLOCK_TOKENS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """How a device's system deals with an app's memory. ``of`` reads it from a device."""
+
+    total_bytes: int = 1 << 62  # memory of the device: an app that needs more is killed
+    swap_onset_bytes: int = 0  # with less left beside the reserve, the system swaps out what apps hold
+    swap_share: float = 0.0  # what of the shortfall it takes from this app
+
+    @classmethod
+    def of(cls, device: Device) -> System:
+        """The system of ``device``; one whose file does not say when it swaps never does."""
+        memory = device.memory
+        total = round(memory.total.value)
+        if memory.swap_onset is None or memory.swap_share is None:
+            return cls(total)
+        reserve = memory.reserve.value if memory.reserve else 0.0
+        return cls(total, max(0, round(memory.swap_onset.value - reserve)), memory.swap_share.value)
+
+    def swapped_bytes(self, left_bytes: int) -> int:
+        """What the system takes of the app's memory when ``left_bytes`` are left: ``σ·max(0, onset − left)`` (P1).
+
+        The rest comes from other apps. On a OnePlus 15R 0.7 GiB left cost 1894 major faults a token, 1.2 GiB 34 to
+        1189, 1.6 GiB 149, 2 GiB
+        18 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, sessions of 2026-07-17 and 07-20).
+
+        >>> System(swap_onset_bytes=1000, swap_share=0.25).swapped_bytes(600)
+        100
+        """
+        return round(self.swap_share * max(0, self.swap_onset_bytes - left_bytes))
 
 
 def padded_context(n_tokens: int) -> int:

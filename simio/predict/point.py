@@ -8,6 +8,7 @@ from itertools import pairwise
 from simio.analytic import recurrence
 from simio.cache.mapped_pages import PAGE_BYTES
 from simio.plan.build import Surroundings, build
+from simio.plan.memory import System
 from simio.predict.resolve import Resolved
 from simio.records.device import Thermal
 from simio.records.plan import Plan
@@ -118,6 +119,6 @@ def plan_of(resolved: Resolved, read_ahead: str = "value", rank: float | None = 
     folio = round(storage.folio_bytes.value) if storage.folio_bytes else PAGE_BYTES
     rate = min(read_bandwidth(storage, window, 1, sequential=True), fault_bandwidth(storage))
     rate = min(rate, scenario.read_limit_bytes_per_s or rate)
-    total = round(resolved.device.memory.total.value)
-    around = Surroundings(window, folio, round(FLUSH_S * rate), rank, total, resolved.trace)
+    system = System.of(resolved.device)
+    around = Surroundings(window, folio, round(FLUSH_S * rate), rank, system, resolved.trace)
     return build(scenario, resolved.layout, resolved.profile.model.architecture, around)

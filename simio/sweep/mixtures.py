@@ -20,9 +20,10 @@ from simio.cache.stack_distance import distances
 from simio.errors import InfeasibleError, SimioError
 from simio.plan import expert_streaming
 from simio.plan.build import routing_of
-from simio.plan.expert_store import Store
+from simio.plan.expert_store import IN_AND_OUT, Store
 from simio.plan.expert_streaming import Need, Shares, Walker, divide, references
 from simio.plan.layout import ExpertLayer, Layout, Slab
+from simio.plan.memory import System
 from simio.plan.passes import Passes
 from simio.plan.routing import union
 from simio.predict.resolve import Resolved
@@ -228,7 +229,7 @@ class _Maker:
     def _row(self, n_bytes: int, groups: list[Step]) -> _Row:
         """Of a number of experts that have ``n_bytes``."""
         caches = self.scenario.cache_policy != "none"
-        commit, swap = Care(commit_bytes=n_bytes if caches else 0), Care(swap_bytes=n_bytes)
+        commit, swap = Care(commit_bytes=n_bytes if caches else 0), Care(swap_bytes=IN_AND_OUT * n_bytes)
         of_groups = [(self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups]
         return self.classes.step(_care(commit)), self.classes.step(_care(swap)), of_groups
 
@@ -295,7 +296,7 @@ def run(frame: Frame, one: Resolved) -> Outcome:
         return found
     chosen = [s for s, is_easy in zip(shares, easy, strict=True) if s is not None and is_easy]
     capacity = np.array([s.cache if has_cache else -1 for s in chosen], np.int64)
-    room = np.array([s.room if s.cache > s.room else -1 for s in chosen], np.int64)
+    room = np.array([s.in_ram if s.in_ram < s.cache else -1 for s in chosen], np.int64)
     n_visits = len(template.visit_bytes)
     missing, swapped = np.empty((len(runs), n_visits), np.int16), np.empty((len(runs), n_visits), np.int16)
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
@@ -319,7 +320,7 @@ def _budgets(frame: Frame, one: Resolved) -> Column:
 
 def _shares(frame: Frame, one: Resolved, found: Outcome) -> list[Shares | None]:
     """How each scenario divides its RAM; a reason where it cannot."""
-    total = round(one.device.memory.total.value)
+    system = System.of(one.device)
     names = [n for n in ("ram_bytes", "cache_bytes") if n in frame.varied]
     columns = [frame.varied[n].tolist() for n in names]
     shares: list[Shares | None] = []
@@ -327,7 +328,7 @@ def _shares(frame: Frame, one: Resolved, found: Outcome) -> list[Shares | None]:
         fields: dict[str, Any] = {n: int(c[j]) for n, c in zip(names, columns, strict=True)}
         scenario = replace(one.scenario, **fields)
         try:
-            shares.append(divide(scenario, one.layout, one.profile.model.architecture, total))
+            shares.append(divide(scenario, one.layout, one.profile.model.architecture, system))
         except InfeasibleError as error:
             found.reason[j] = error.message
             shares.append(None)
@@ -336,7 +337,7 @@ def _shares(frame: Frame, one: Resolved, found: Outcome) -> list[Shares | None]:
 
 def _is_easy(shares: Shares, largest: int) -> bool:
     """Dense weights fit, and caches hold nothing or at least one expert of any layer: else ``Lru`` is not its curve."""
-    sizes = [shares.cache, *([shares.room] if shares.cache > shares.room else [])]
+    sizes = [shares.cache, shares.in_ram]
     return shares.room >= 0 and all(size == 0 or size >= largest for size in sizes)
 
 

@@ -25,7 +25,7 @@ from simio.service_times import Factors
 #: Numbers that bytes and residency depend on, and not only seconds.
 MOVE_THE_PLAN: tuple[Path, ...] = (
     ("memory", "usable"), ("memory", "total"), ("memory", "reserve"), ("memory", "page_cache_share"),
-    ("storage", "read_ahead_bytes"), ("storage", "folio_bytes"),
+    ("memory", "swap_onset"), ("memory", "swap_share"), ("storage", "read_ahead_bytes"), ("storage", "folio_bytes"),
 )  # fmt: skip
 #: Of the weights' profile, not of the device.
 RATIO: Path = ("compression ratio",)

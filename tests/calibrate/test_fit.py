@@ -130,6 +130,25 @@ def test_what_is_left_out_is_not_looked_at(runs, by):
     assert after.rows[outside].predicted_ms != before.rows[outside].predicted_ms
 
 
+def test_a_slow_session_of_many_runs_is_one_slow_session():
+    """Two thirds of the runs come from one afternoon on which everything took 1.5 times as long."""
+    plain = measured(noise=0.0)
+    slow = [
+        replace(run, run_id=f"slow/{i}", mean_token_s=1.5 * run.mean_token_s) for i, run in enumerate([*plain, *plain])
+    ]
+    others = [replace(run, run_id=f"{'abc'[i % 3]}/{i}") for i, run in enumerate(plain)]
+    gemv = by_name(fit([*others, *slow], DEVICE))["gemv"].factor
+    unnamed = [replace(run, run_id=f"{i}") for i, run in enumerate([*others, *slow])]
+    assert gemv > 1.15 * by_name(fit(unnamed, DEVICE))["gemv"].factor
+    assert gemv == pytest.approx(exp(TRUTH["gemv"]), rel=0.15)
+
+
+def test_runs_of_one_session_are_fitted_as_if_they_had_none(runs):
+    one = fit([replace(run, run_id=f"one/{i}") for i, run in enumerate(runs)], DEVICE)
+    none = fit([replace(run, run_id=f"{i}") for i, run in enumerate(runs)], DEVICE)
+    assert one.logs == none.logs
+
+
 def test_repeats_are_left_out_together(runs):
     twice = [replace(run, run_id=f"{k}-{run.run_id}", repeat_of=run.run_id) for run in runs for k in (1, 2)]
     assert cross_validate(twice, DEVICE, "setting").n_groups == len(runs)
@@ -206,7 +225,7 @@ def test_a_parameter_that_moves_plans_is_planned_anew(monkeypatch):
     known = {"runtime": "stream", "n_tokens": 4, "prompt_tokens": 1}
     models = [f"llama-3.1-8b:{quant}" for quant in ("q4_0", "q4_k_m", "q5_k_m", "q6_k", "q8_0")]
     runs = [
-        Measurement(f"{model}/{threads}", DEVICE, model, known | {"n_threads": threads}, mean_token_s=1.0)
+        Measurement(f"{model} with {threads}", DEVICE, model, known | {"n_threads": threads}, mean_token_s=1.0)
         for model, threads in product(models, (1, 4))
     ]
     answers = Answers(catalog.load(DEVICE), runs)

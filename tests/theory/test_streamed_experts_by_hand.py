@@ -10,8 +10,9 @@ from tiny import MB, device, model, number, profile, run, scenario
 
 from simio.errors import InfeasibleError, UsageError
 from simio.plan.layout import ALIGN_BYTES, lay_out
+from simio.plan.memory import System
 from simio.plan.routing import draw_routing
-from simio.predict.point import evaluate
+from simio.predict.point import Point, evaluate
 from simio.predict.resolve import complete
 from simio.records.device import Device, Thermal
 from simio.service_times import derated, heat_state
@@ -19,6 +20,7 @@ from simio.service_times import derated, heat_state
 MIXTURE = profile(model(n_experts=4, top_k=1))
 SLICE = (MB + ALIGN_BYTES) / 2e9  # on the 2 GB/s link
 DENSE = EXPERT = 1e-4  # 1 MB at 10 GB/s
+SYSTEM = System(swap_onset_bytes=10 * MB, swap_share=0.5)
 
 
 def caring(**more: object) -> Device:
@@ -65,8 +67,51 @@ def test_a_cache_past_the_ram_pays_for_hits_with_pages_from_swap():
 
     roomy, tight, tighter = mean(100 * MB), mean(9 * MB), mean(6 * MB)
     assert roomy < tight < tighter
-    # at most every expert of a token comes back, page by page
-    assert tighter <= roomy + 3 * MB / 4096 * 1e-6 * 1.01
+    # at most every expert of a token comes back, page by page, and as many pages go out
+    assert tighter <= roomy + 2 * 3 * MB / 4096 * 1e-6 * 1.01
+
+
+def swapping(onset_bytes: float, share: float) -> Device:
+    """The same device, whose system swaps out ``share`` of what it lacks to ``onset_bytes``."""
+    on = caring()
+    return replace(
+        on,
+        memory=replace(on.memory, swap_onset=number(onset_bytes, "bytes"), swap_share=number(share, "1")),
+    )
+
+
+def test_with_little_left_the_system_swaps_out_its_share_of_what_is_missing():
+    def point(on: Device, **choices: object) -> Point:
+        cached = {"cache_bytes": 12 * MB, "prompt_tokens": 60, "n_tokens": 20, "ram_bytes": 40 * MB}
+        return run(MIXTURE, on, **cached | choices)
+
+    assert SYSTEM.swapped_bytes(4 * MB) == 3 * MB
+    never = point(caring(), dense_weights="anon")
+    left = 40 * MB - 12 * MB - 3 * MB - never.plan.ram.kv_cache - never.plan.ram.buffers
+    at_ease = point(swapping(left, 0.5), dense_weights="anon")
+    assert at_ease.token_latencies_s == never.token_latencies_s
+    pressed = point(swapping(left + 12 * MB, 0.5), dense_weights="anon")
+    assert "6 MB of the cache; times are uncertain" in " ".join(pressed.plan.notes)
+    # half of the cache is out; every expert hit there comes back and sends another out
+    extra = [a - b for a, b in zip(pressed.token_latencies_s, never.token_latencies_s, strict=True)]
+    per_expert = 2 * MB / 4096 * 1e-6
+    assert all(round(t / per_expert, 6) in (0.0, 1.0, 2.0, 3.0) for t in extra)
+    assert sum(extra) > 0
+    # mapped weights are not the app's own memory: as much more is left
+    mapped = point(swapping(left + 3 * MB, 0.5), dense_weights="mmap")
+    assert mapped.token_latencies_s == point(caring(), dense_weights="mmap").token_latencies_s
+
+
+def test_a_cache_of_no_stated_size_leaves_the_system_what_it_wants():
+    def cache_bytes(on: Device) -> int:
+        ram = run(MIXTURE, on, dense_weights="anon", ram_bytes=20 * MB).plan.ram
+        return ram.weights - 3 * MB
+
+    free = cache_bytes(caring())
+    assert free == 12 * MB  # all experts
+    spare = 20 * MB - run(MIXTURE, caring(), dense_weights="anon", ram_bytes=20 * MB).plan.ram.peak
+    assert cache_bytes(swapping(spare + 5 * MB, 0.5)) == 7 * MB
+    assert cache_bytes(swapping(1e9, 0.5)) == 0
 
 
 def test_a_prompt_that_overflows_layer_shares_past_the_ram_is_paid_back_once():
