@@ -187,14 +187,14 @@ What is missed, and what was tried.
   no predictor of settings gets closer to these runs than the first of the three lines. Temperature and free RAM at the
   start, which are inputs, too, do not tell slow repeats from fast ones.
 - *The worst rows* (each left out with its session): gemma_sg_ov +53 % (equal settings made 624 ms in an earlier
-  build, which read 611 MiB a token and not 366: here the guess read nothing); sidecar a1 +53 %, a2 +19 %, b2 −8 %
+  build, which read 611 MiB a token and not 366: here the guess read nothing); sidecar a1 +54 %, a2 +20 %, b2 −7 %
   (equal settings, 171 to 284 ms, 35 to 604 page faults a token; b is a contiguous layout that has no column; this text
   hits 81 % where 76 % are drawn); gemma_auto_ov −21 % (two first tokens of 18.6 s together); qwen_stream_ov −20 %;
-  serial runs with a cache of 2026-07-12 −7 to −19 %, other runs of Qwen with overlap +8 to +10 %.
+  serial runs with a cache of 2026-07-12 −7 to −19 %, other runs of Qwen with overlap +7 to +11 %.
 - *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`, from page
-  faults counted and not from times. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come in
-  bursts (qwen_k6: 270,000 within 12 tokens, 14.5 s), so percentiles of such runs are too low.
-- *Sessions, kept.* A fit gives each session an error of its own. Left out sessions went from 9.3 to 8.9 % with it.
+  faults counted and not from times. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come
+  in bursts (qwen_k6: 270,000 within 12 tokens, 14.5 s), so percentiles of such runs are too low.
+- *Sessions, kept.* A fit gives each session an error of its own: sessions left out 8.8 % where they had 9.3 % before.
 - *Thread starvation.* In overlapped runs compute of a token now and then takes three times as long (Qwen +195, Gemma
   +275 ms) with three of four threads spinning: in 26 % of the tokens of 2026-07-12 (1.5 times a token without a cache),
   in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average.

@@ -101,7 +101,8 @@ def test_a_mixture_gets_a_cache_of_experts():
         n_tokens=8, draws=0, time_limit_s=1.0,
     )  # fmt: skip
     assert found.best.plan is None
-    assert found.best.scenario.cache_bytes > 10**9
+    assert found.best.scenario.cache_policy != "none"
+    assert found.best.flash_bytes_per_token < 0.5 * 1100 * MB  # what a token takes where none is cached
     assert found.factor > 1.5  # against no cache
 
 
