@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from simio.cache.base import CachePolicy
 from simio.cache.lru import Lru
 
-#: Where RAM is full, what comes back from swap makes as much go out, which costs as much (zram compresses it).
+#: Under pressure what comes back from swap makes as much go out, which costs as much (zram compresses it).
 IN_AND_OUT = 2
 #: Policies that give each layer a share.
 SHARED_OUT = ("layer_lru", "layer_lfu")
