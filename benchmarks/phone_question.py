@@ -194,7 +194,8 @@ What is missed, and what was tried.
 - *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`, from page
   faults counted and not from times. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come
   in bursts (qwen_k6: 270,000 within 12 tokens, 14.5 s), so percentiles of such runs are too low.
-- *Sessions, kept.* A fit gives each session an error of its own: sessions left out 8.8 % where they had 9.3 % before.
+- *Sessions, kept.* A fit gives each session an error of its own. With all else as it was when tried, sessions left out
+  had 8.8 % with it and 9.3 % without. (Figures of trials, here and below, are against the state they were tried on.)
 - *Thread starvation.* In overlapped runs compute of a token now and then takes three times as long (Qwen +195, Gemma
   +275 ms) with three of four threads spinning: in 26 % of the tokens of 2026-07-12 (1.5 times a token without a cache),
   in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average.

@@ -350,7 +350,7 @@ class Fitter:
         return full(found.x), covariance, decided, member @ found.x[k:]
 
     def _noise(self, rows: NDArrayInt) -> float:
-        """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 do.
+        """Standard deviation of log time between runs that repeat each other; ``NOISE`` where fewer than 4 repeat one.
 
         Each run against the median of its repeats: pairs would count a group of four six times.
         """
@@ -363,7 +363,8 @@ class Fitter:
             for group in repeats.values() if len(group) > 1
             for i, one in enumerate(group)
         ]  # fmt: skip
-        return max(REPEAT, median(apart) / 0.6745) if len(apart) >= NOISE_RUNS else NOISE
+        n_repeats = sum(len(group) - 1 for group in repeats.values())
+        return max(REPEAT, median(apart) / 0.6745) if n_repeats >= NOISE_RUNS else NOISE
 
     def _members(self, rows: NDArrayInt) -> Array:
         """1 where a run is of a session, shape (``rows``, sessions); no columns where all are of one or say none."""

@@ -223,6 +223,11 @@ def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
     )
     if not reader.problems and memory.usable.value >= memory.total.value:
         reader.problem("memory.usable", "is not less than memory.total", "usable is what one app gets")
+    if (memory.swap_onset is None) != (memory.swap_share is None):
+        there, other = ("swap_share", "swap_onset") if memory.swap_onset is None else ("swap_onset", "swap_share")
+        reader.problem(f"memory.{other}", f"is missing beside memory.{there}", "one says nothing without the other")
+    if memory.swap_share is not None and memory.swap_share.high > 1:
+        reader.problem("memory.swap_share", "reaches above 1", "it is a share of what the system lacks")
     return memory
 
 

@@ -69,7 +69,7 @@ def _of_mixture(budget: int) -> Iterator[_Table]:
     cache = [round(budget * share) for share in CACHE_SHARES]
     common: _Table = {"runtime": "stream", "queue_depth": LANES, "expert_overlap": (True, False)}
     yield common | {"cache_policy": ("lru",), "cache_bytes": cache}
-    yield common | {"cache_policy": "lru"}  # all that is free, but for what the system wants left
+    yield common | {"cache_policy": ("lru",)}  # all that is free, but for what the system wants left
     yield common | {"cache_policy": "none"}
 
 

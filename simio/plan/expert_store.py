@@ -1,9 +1,9 @@
 """Where the experts of a streamed mixture are: in the weight cache, in RAM, in swap.
 
-Memory pressure: when cache, dense weights and the rest exceed what is available, the kernel swaps out what has been
-idle longest. It is played as a second LRU, of what is left for the cache, over the same accesses: an expert the cache
-holds but this one has lost comes back page by page, and for each page another goes out. So a cache past RAM pays for
-its hits.
+Memory pressure: when cache, dense weights and the rest leave less than the system wants, the kernel swaps out what has
+been idle longest. It is played as a second LRU, of what it leaves of the cache, over the same accesses: an expert the
+cache holds but this one has lost comes back page by page, and for each page another goes out. So a cache past RAM pays
+for its hits.
 
 Overflow: a cache with a share for each layer is trimmed when its layer is visited again, so the experts of a prompt's
 batch stay until then, far beyond its size. Where they exceed RAM, all that the process holds is in swap when the prompt
@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from simio.cache.base import CachePolicy
 from simio.cache.lru import Lru
 
-#: Under pressure what comes back from swap makes as much go out, which costs as much (zram compresses it).
+#: Under pressure what comes back from swap makes as much go out, which costs as much (zram compresses it). On a OnePlus
+#: 15R compute takes 67 to 79 us longer for each major fault under pressure, 25 to 39 us where all comes back once.
 IN_AND_OUT = 2
 #: Policies that give each layer a share.
 SHARED_OUT = ("layer_lru", "layer_lfu")

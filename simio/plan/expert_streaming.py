@@ -366,8 +366,8 @@ def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:
         )
     elif shares.cache > shares.room:
         yield (
-            f"this budget will be paid back in page faults: the cache is {format_bytes(shares.cache - shares.room)} "
-            "larger than what is left for it; times are very uncertain"
+            f"this budget will be paid back in page faults: the cache is {format_bytes(shares.cache - shares.in_ram)} "
+            "larger than what is left of it in RAM; times are very uncertain"
         )
     elif shares.cache > shares.in_ram:
         yield (

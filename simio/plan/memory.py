@@ -35,9 +35,10 @@ class System:
     def swapped_bytes(self, left_bytes: int) -> int:
         """What the system takes of the app's memory when ``left_bytes`` are left: ``σ·max(0, onset − left)`` (P1).
 
-        The rest comes from other apps. On a OnePlus 15R 0.7 GiB left cost 1894 major faults a token, 1.2 GiB 34 to
-        1189, 1.6 GiB 149, 2 GiB
-        18 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, sessions of 2026-07-17 and 07-20).
+        The rest comes from other apps. On a OnePlus 15R runs to which 604 MiB were left had 1894 major faults a token,
+        982 MiB 34 to 1189, 1385 MiB 149, 1981 MiB 18 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
+        sessions of 2026-07-17 and 07-20; left: RAM available at launch, the usual where that is not known or less,
+        without weights in anonymous memory, cache, KV cache and buffers).
 
         >>> System(swap_onset_bytes=1000, swap_share=0.25).swapped_bytes(600)
         100

@@ -113,7 +113,9 @@ def _numbers(resource: str, resolved: Resolved, point: Point) -> list[Quantity]:
         return [device.memory.read_bandwidth]
     if resource in (CARE, PAGING):
         care = (
-            (device.memory.commit_bandwidth, device.cpu.handover) if resource == CARE else (device.memory.swap_fault,)
+            (device.memory.commit_bandwidth, device.cpu.handover)
+            if resource == CARE
+            else (device.memory.swap_fault, device.memory.swap_onset, device.memory.swap_share)
         )
         return [q for q in care if q is not None]
     if resource == "decompression":

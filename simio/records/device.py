@@ -90,7 +90,7 @@ class Memory:
     commit_bandwidth: Quantity | None = None  # a weight cache letting pages go and filling new ones; None: free
     page_cache_share: Quantity | None = None  # of the RAM available, what a mapped mixture past it gets; None: all
     swap_fault: Quantity | None = None  # bringing one swapped page (zram) back [s]; None: swapping is not predicted
-    swap_onset: Quantity | None = None  # with less left (MemAvailable) the system swaps out what apps hold [bytes]
+    swap_onset: Quantity | None = None  # the system swaps where less is left of the RAM available at launch [bytes]
     swap_share: Quantity | None = None  # of what is missing to ``swap_onset``, what it takes of this app; None: nothing
 
 

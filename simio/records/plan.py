@@ -50,8 +50,8 @@ class Step:
 class Care:
     """What a streamed mixture costs the cores besides arithmetic.
 
-    ``commit_bytes`` of a weight cache make room and are filled anew, ``swap_bytes`` come back from swap page by page,
-    and ``handovers`` times all threads wait for a slice and are woken.
+    ``commit_bytes`` of a weight cache make room and are filled anew, ``swap_bytes`` go through swap page by page, in or
+    out, and ``handovers`` times all threads wait for a slice and are woken.
     """
 
     commit_bytes: int = 0

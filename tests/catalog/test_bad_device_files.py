@@ -98,6 +98,19 @@ BAD = {
     "true for a number": (USABLE, USABLE.replace("4", "true"), "memory.usable", "true or false"),
     "a date for a number": (USABLE, USABLE.replace("4", "2025-01-01"), "memory.usable", "expected a number"),
     "bare number": (USABLE, "usable = 4000000000", "memory.usable", "a bare number"),
+    "when it swaps but not how much": (
+        USABLE, USABLE + '\nswap_onset = { value = 1, unit = "GB", source = "bench" }', "memory.swap_share",
+        "is missing beside memory.swap_onset",
+    ),
+    "how much it swaps but not when": (
+        USABLE, USABLE + '\nswap_share = { value = 0.2, unit = "1", source = "bench" }', "memory.swap_onset",
+        "is missing beside memory.swap_share",
+    ),
+    "swaps more than it lacks": (
+        USABLE, USABLE + '\nswap_onset = { value = 1, unit = "GB", source = "bench" }'
+        '\nswap_share = { value = 0.9, unit = "1", source = "bench", low = 0.5, high = 1.2 }', "memory.swap_share",
+        "reaches above 1",
+    ),
     "bare text": (USABLE, 'usable = "4GB"', "memory.usable", "a text"),
     "unknown source": (USABLE, USABLE.replace("bench", "bentch"), "memory.usable", "unknown source 'bentch'"),
     "source is no text": (USABLE, USABLE.replace('"bench"', "7"), "memory.usable", "source is a number"),

@@ -100,6 +100,20 @@ def test_random_mixtures_equal_evaluate(seed):
     assert assert_alike(Frame(N, fixed, (), varied, {"storage": numbers(rng, 0.3, 3, whole=False)})) > 0
 
 
+@pytest.mark.parametrize("dense", ["anon", "mmap"])
+def test_what_the_system_swaps_before_ram_is_full_equals_evaluate(dense):
+    fixed = {"device": "oneplus15r", "model": "qwen3-30b-a3b:q4_k_m", "runtime": "stream", "dense_weights": dense,
+             "n_tokens": 24, "prompt_tokens": 20, "cache_bytes": 4 * 1024**3}  # fmt: skip
+    ram = np.linspace(5.2e9, 6.6e9, 8).astype(np.int64)
+    varied = {"ram_bytes": ram}
+    frame = Frame(len(ram), fixed, (), varied, {})
+    assert assert_alike(frame) == len(ram)
+    speeds = frames.run(frame).numbers[:, 0]
+    if dense == "anon":
+        assert len(set(speeds[:6])) == 6  # some of the cache is out, less with every step, and then none
+        assert speeds[-1] > 1.1 * speeds[2]
+
+
 def test_one_plan_for_all_under_mmap():
     fixed = {"device": "pixel8", "model": "llama-3.2-1b:q4_k_m", "runtime": "mmap", "ram_bytes": 600_000_000}
     rng = random.Random(0)
