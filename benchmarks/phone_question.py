@@ -191,8 +191,10 @@ What is missed, and what was tried.
   (equal settings, 171 to 284 ms, 35 to 604 page faults a token; b is a contiguous layout that has no column; this text
   hits 81 % where 76 % are drawn); gemma_auto_ov −21 % (two first tokens of 18.6 s together); qwen_stream_ov −20 %;
   serial runs with a cache of 2026-07-12 −7 to −19 %, other runs of Qwen with overlap +7 to +11 %.
-- *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`, from page
-  faults counted and not from times. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come
+- *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`. Their form is
+  from counted page faults; of three settings that give about as many, the one with least error here was taken (1400 MiB
+  and 0.17, 1100 and 0.3 gave 8.2 and 10.8 % with a session left out, 32 and 24 % at the 90th percentile), so the lines
+  above are no test of it. gemma_kdef went from −40 to +6 %, qwen_k6 from −27 to −17 %. The real faults come
   in bursts (qwen_k6: 270,000 within 12 tokens, 14.5 s), so percentiles of such runs are too low.
 - *Sessions, kept.* A fit gives each session an error of its own. With all else as it was when tried, sessions left out
   had 8.8 % with it and 9.3 % without. (Figures of trials, here and below, are against the state they were tried on.)
