@@ -50,6 +50,7 @@ class Factors:
     commit: Seconds = 1.0  # rate at which a weight cache changes its pages
     swap: Seconds = 1.0
     handover: Seconds = 1.0
+    fresh: Seconds = 1.0  # time to fill a page that nobody has touched
 
     def times(self, other: Factors) -> Factors:
         """Both together."""
@@ -71,7 +72,7 @@ class Rates:
     ratio_factor: Seconds
     read_limit_bytes_per_s: float | None  # a throttle in front of the storage
     fault_overhead_s: Seconds  # 0 unless reads are page faults
-    read_latency_s: Seconds
+    read_latency_s: Seconds  # of a burst, until its bytes are in place
     decompress_bytes_per_s: Seconds  # one worker
     commit_bytes_per_s: Seconds  # of a weight cache's pages; infinite where not known
     swap_fault_s: Seconds  # one page from swap
@@ -135,6 +136,19 @@ def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, seque
     """Time a lone read waits beyond its share of the link: ``L = s/B(s, 1) − s/B(s, Q)`` (R3). [s]"""
     alone = block_bytes / _bandwidth(storage, block_bytes, 1, sequential)
     return _larger(0.0, alone - block_bytes / _bandwidth(storage, block_bytes, queue_depth, sequential))
+
+
+def filling_s(n_bytes: int, fresh_page_s: Seconds) -> Seconds:
+    """Time a lane needs to put ``n_bytes`` into pages that nobody has touched: ``n/4096·t_fresh`` (R6). [s]
+
+    Direct reads land in a buffer of the lane; copying them into a weight cache faults and clears every page. The other
+    lanes read on, so it delays a burst once, and a lane's next read. Of a OnePlus 15R, what a token's reads take beside
+    what is proportional to its bytes is, in ms: serially 29 and 40 for Gemma-4-26B-A4B with 2 and 4 lanes (30 layers,
+    1.9 MiB a slice), 25 and 21 for Qwen3-30B-A3B (48 layers, 0.56 MiB); stalls with overlap 28 and 15 (lines through
+    the tokens of each run; github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, sessions of 2026-07-12 to
+    07-14; how lanes read: core/src/moe/expert_stream_source.cpp).
+    """
+    return n_bytes / PAGE_BYTES * fresh_page_s
 
 
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
@@ -269,7 +283,8 @@ def rates_of(
         ratio_factor=factors.ratio,
         read_limit_bytes_per_s=read_limit_bytes_per_s,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
-        read_latency_s=latency / factors.storage,
+        read_latency_s=latency / factors.storage
+        + filling_s(plan.fresh_bytes, _value(device.memory.fresh_page, 0.0) * factors.fresh),
         decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,
         commit_bytes_per_s=_value(device.memory.commit_bandwidth, inf) * factors.commit,
         swap_fault_s=_value(device.memory.swap_fault, 0.0) * factors.swap,

@@ -40,6 +40,7 @@ PARAMETERS = (
     Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "pages a weight cache lets go and fills"),
     Parameter("handover", ("cpu.handover",), "waking threads that wait for a slice"),
     Parameter("swap_fault", ("memory.swap_fault",), "a page that comes back from swap"),
+    Parameter("fresh_page", ("memory.fresh_page",), "a page that a weight cache fills"),
     Parameter("fault_overhead", ("storage.fault_overhead",), "CPU time of a page fault"),
 )
 

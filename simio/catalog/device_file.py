@@ -208,7 +208,9 @@ def _other_codecs(rates: dict[str, Any]) -> list[str]:
 
 
 def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
-    optional = ("reserve", "commit_bandwidth", "page_cache_share", "swap_fault", "swap_onset", "swap_share")
+    optional = (
+        "reserve", "commit_bandwidth", "fresh_page", "page_cache_share", "swap_fault", "swap_onset", "swap_share",
+    )  # fmt: skip
     reader.keys(table, "memory", ("total", "usable", "read_bandwidth"), optional)
     memory = Memory(
         total=reader.quantity(table, "memory", "total", "bytes"),
@@ -216,6 +218,7 @@ def _memory(reader: Reader, table: dict[str, Any]) -> Memory:
         read_bandwidth=reader.quantity(table, "memory", "read_bandwidth", "bytes_per_s"),
         reserve=_optional(reader, table, "memory", "reserve", "bytes"),
         commit_bandwidth=_optional(reader, table, "memory", "commit_bandwidth", "bytes_per_s"),
+        fresh_page=_optional(reader, table, "memory", "fresh_page", "s"),
         page_cache_share=_optional(reader, table, "memory", "page_cache_share", "1"),
         swap_fault=_optional(reader, table, "memory", "swap_fault", "s"),
         swap_onset=_optional(reader, table, "memory", "swap_onset", "bytes"),

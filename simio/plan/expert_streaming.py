@@ -5,7 +5,9 @@ is read slice by slice (a slice: one expert's share of one projection) by as man
 
 Per layer: the dense slabs; *care* of the cache for what is about to come; then the experts, in one step when serial
 (all slices first, then all products), or projection by projection when they overlap: the gate projections are
-multiplied while the down projections are still being read. Reads follow that order.
+multiplied while the down projections are still being read. Reads follow that order, as many at a time as there are
+lanes, so what the lanes hold together arrives together. Threads take experts by number: those that are there are
+multiplied until the first missing one comes.
 
 ``expert_store`` knows what of the cache the kernel has swapped out. Dense weights are lost where there is no room for
 them even without a cache, or once, when a prompt has overflowed RAM.
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from random import Random
 
 from simio.cache.base import CachePolicy, Prepared
@@ -36,8 +39,11 @@ from simio.units import format_bytes
 #: and read 380 MiB a token where 121 were missed (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
 #: 2026-07-12-pr23 qwen_sg).
 GUESSED = 0.5
-#: What a guessed expert costs the cores, in units of one asked for: its pages are committed twice as often (0.25 ms a
-#: MiB against 0.12), and products beside it take longer still, 0.2 to 0.6 ms for each MiB guessed (same runs).
+#: What a guessed expert costs the cores, in units of one asked for (0.12 ms a MiB): its pages are committed twice as
+#: often, its reads are called off when the next layer begins, and products beside them take longer. Care and products
+#: of the guessing runs of 2026-07-12 and 07-13 take 0.6 to 0.95 ms longer for each MiB guessed, their stalls shrink;
+#: here stalls shrink less, and 4 units make the times of Qwen3-30B-A3B right and those of Gemma-4-26B-A4B a seventh
+#: too low. In a later build Gemma guessed nothing and lost nothing.
 GUESS_CARE = 3
 
 
@@ -85,7 +91,7 @@ def divide(scenario: Scenario, layout: Layout, architecture: Architecture, syste
     return Shares(dense, cache, kv, buffers, room, min(cache, in_ram))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Need:
     """What the experts of one layer need for one token or batch."""
 
@@ -94,6 +100,20 @@ class Need:
     commit_bytes: int
     swap_bytes: int  # in, and of what makes room for it out
     guessed: int = 0  # experts read ahead of the router, in vain or not
+
+    @property
+    def ahead(self) -> float:
+        """What share of a projection's products can be done before its last slice has arrived.
+
+        Threads take the experts by number and wait for those that are missing. After the last of ``m`` missing ones
+        there are ``h/(m+1)`` of the ``h`` others on average; they and that one itself have to wait.
+
+        >>> Need(8, 1, 0, 0).ahead
+        0.4375
+        """
+        if not self.missing:
+            return 0.0
+        return 1 - (1 + (self.n_experts - self.missing) / (self.missing + 1)) / self.n_experts
 
 
 @dataclass(slots=True)
@@ -115,6 +135,7 @@ class Walker:
     _random: Random = field(default_factory=lambda: Random(0))
     _last: list[tuple[int, ...]] = field(default_factory=list)
     _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
+    _steps: dict[tuple[int, Need, int, int], tuple[Step, ...]] = field(default_factory=dict)
 
     def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Pass:
         """One batch of the prompt, or one decoded token."""
@@ -201,38 +222,47 @@ class Walker:
             self.store.use((index, expert), layer.raw_bytes)
         return set(read)
 
-    def expert_steps(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
+    def expert_steps(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> tuple[Step, ...]:
+        """What one layer with such a need takes: ``n_tokens`` of a batch, 0 for a decoded token.
+
+        ``n_before``: steps of this pass so far.
+        """
+        key = (layer.layer, need, n_tokens, n_before)
+        if key not in self._steps:
+            self._steps[key] = tuple(self._expert_steps(layer, need, n_tokens, n_before))
+        return self._steps[key]
+
+    def _expert_steps(self, layer: ExpertLayer, need: Need, n_tokens: int, n_before: int) -> Iterator[Step]:
         """Care of the cache, then the products: all at once, or one projection after the other.
 
-        ``n_tokens`` of a batch, 0 for a decoded token; ``n_before``: steps of this pass so far.
+        With overlap a step also has what of the next projection need not wait for reads, and care what of the first.
         """
-        early = self._reads(layer, projections(layer), need.guessed)
-        care = Care(need.commit_bytes, need.swap_bytes, 0)
-        # what is guessed is read from the layer before on; what is needed once the router, the step before, has spoken
-        yield Step(layer.layer, f"cache {layer.layer}", (), 0.0, (), 0, min(2, n_before), early, care)
         order = projections(layer)
         groups = [[p] for p in order] if self.overlaps else [order]
-        n_reads = 0
-        for number, group in enumerate(groups, start=1):
-            share = sum(layer.chunks[p].raw_bytes for p in group) / layer.raw_bytes
-            bytes_ = tuple((k, round(b * need.n_experts * share)) for k, b in layer.weight_bytes)
-            tokens_each = n_tokens * (self.scenario.top_k or 1) / max(1, need.n_experts)
-            flop = tuple((k, 2.0 * w * need.n_experts * share * tokens_each) for k, w in layer.weights)
-            fetches = self._reads(layer, group, need.missing)
-            waits = Care(handovers=self._waits(n_reads, n_reads + len(fetches)))
-            n_reads += len(fetches)
-            label = f"experts {layer.layer}"
+        ahead = need.ahead if self.overlaps else 0.0
+        n_chosen = n_tokens * (self.scenario.top_k or 1)
+        done = [0.0, *(_share_before(layer, groups, number, ahead) for number in range(len(groups))), 1.0]
+        (bytes_, flop), *products = (
+            _products(layer, need.n_experts, n_chosen, share, until) for share, until in pairwise(done)
+        )
+        reads = [self._reads(layer, group, need.missing) for group in groups]
+        if self.overlaps:
+            reads = lane_loads(reads, self.scenario.queue_depth or 1)
+        waits = Care(handovers=self._waits(sum(len(fetches) for fetches in reads)))
+        early = self._reads(layer, order, need.guessed)
+        # what is guessed is read from the last router on, what is needed once the router, the step before, has spoken
+        last_router = min(3 + len(groups), n_before)
+        care = Care(need.commit_bytes, need.swap_bytes)
+        yield Step(layer.layer, f"cache {layer.layer}", bytes_, 0.0, flop, 0, last_router, early, care)
+        for number, ((bytes_, flop), fetches) in enumerate(zip(products, reads, strict=True), start=1):
             # lanes start while the cache still makes room; serially they wait for it
             router = min(number + 1, n_before + number) if self.overlaps else number
-            yield Step(layer.layer, label, bytes_, 0.0, flop if n_tokens else (), 0, router, fetches, waits)
+            last = waits if number == len(groups) else None  # no read hides what waits cost
+            yield Step(layer.layer, f"experts {layer.layer}", bytes_, 0.0, flop, 0, router, fetches, last)
 
-    def _waits(self, first: int, last: int) -> int:
-        """How often threads wait for slices ``first`` to ``last`` of a layer.
-
-        Serially once. With overlap, those that the lanes start with arrive about together; each later one is a wait.
-        """
-        lanes = (self.scenario.queue_depth or 1) if self.overlaps else last
-        return int(first == 0 < last) + max(0, last - max(lanes, first))
+    def _waits(self, n_reads: int) -> int:
+        """How often threads wait for a slice while lanes still read: for each but those that the lanes start with."""
+        return max(0, n_reads - (self.scenario.queue_depth or 1)) if self.overlaps else 0
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
         """One read for each slice of ``n_experts``, by projection; contiguous experts come whole, at first."""
@@ -249,6 +279,36 @@ class Walker:
                 self._slices[key] = (Fetch(read, 1, n_bytes, 0, 0, 0, sequential=False),) * n_experts
             fetches += self._slices[key]
         return fetches
+
+
+def _share_before(layer: ExpertLayer, groups: list[list[int]], number: int, ahead: float) -> float:
+    """What share of a layer's products is done when group ``number`` waits for reads: all before, of it ``ahead``."""
+    of_group = [sum(layer.chunks[p].raw_bytes for p in group) / layer.raw_bytes for group in groups[: number + 1]]
+    return sum(of_group[:-1]) + ahead * of_group[-1]
+
+
+def _products(
+    layer: ExpertLayer, n_experts: int, n_chosen: int, done: float, until: float
+) -> tuple[tuple[tuple[str, int], ...], tuple[tuple[str, float], ...]]:
+    """Weight bytes of a layer's products from share ``done`` to ``until``, and flop for ``n_chosen`` of a batch."""
+    if done == until:
+        return (), ()
+    bytes_ = tuple((k, round(b * n_experts * until) - round(b * n_experts * done)) for k, b in layer.weight_bytes)
+    flop = tuple((k, 2.0 * w * (until - done) * n_chosen) for k, w in layer.weights)
+    return bytes_, flop if n_chosen else ()
+
+
+def lane_loads(reads: list[tuple[Fetch, ...]], n_lanes: int) -> list[tuple[Fetch, ...]]:
+    """Slices as the lanes take them, ``n_lanes`` at a time: those arrive together, and the first to be used waits.
+
+    >>> lane_loads([("gate", "gate"), ("up", "up"), ("down", "down")], 4)
+    [('gate', 'gate', 'up', 'up'), (), ('down', 'down')]
+    """
+    taken: list[tuple[Fetch, ...]] = [() for _ in reads]
+    queue = [(number, fetch) for number, group in enumerate(reads) for fetch in group]
+    for first in range(0, len(queue), n_lanes):
+        taken[queue[first][0]] += tuple(fetch for _, fetch in queue[first : first + n_lanes])
+    return taken
 
 
 def weights_by_rank(top_k: int) -> list[float]:
@@ -312,6 +372,7 @@ def stream(
         request_bytes=request_bytes(scenario, layout),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
         notes=(*_notes(scenario, layout, shares), *overflowed, *_wasted(walker, scenario.n_tokens - 1)),
+        fresh_bytes=fresh_bytes(scenario, layout),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
 
@@ -332,6 +393,11 @@ def request_bytes(scenario: Scenario, layout: Layout) -> int:
     experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
     n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
     return sum(b.raw_bytes for b in experts) // max(1, n_slices)
+
+
+def fresh_bytes(scenario: Scenario, layout: Layout) -> int:
+    """What of one read lands in pages nobody has touched: all of it in a cache; without one, buffers are used again."""
+    return 0 if scenario.cache_policy == "none" else request_bytes(scenario, layout)
 
 
 def references(scenario: Scenario, layout: Layout, routing: list[Routing]) -> Iterator[tuple[tuple[int, int], int]]:

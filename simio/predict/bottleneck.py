@@ -108,7 +108,9 @@ def _numbers(resource: str, resolved: Resolved, point: Point) -> list[Quantity]:
         faults = [device.storage.read_ahead_bytes, device.storage.fault_overhead]
         if device.storage.fault_bandwidth:
             faults.append(device.storage.fault_bandwidth)
-        return (near or [p.bandwidth for p in device.storage.curve]) + (faults if point.plan.runtime == "mmap" else [])
+        pages = [device.memory.fresh_page] if point.plan.fresh_bytes and device.memory.fresh_page else []
+        others = pages + (faults if point.plan.runtime == "mmap" else [])
+        return (near or [p.bandwidth for p in device.storage.curve]) + others
     if resource == "memory bandwidth":
         return [device.memory.read_bandwidth]
     if resource in (CARE, PAGING):

@@ -53,7 +53,7 @@ N_AVERAGED = 4
 #: What is drawn, one row of normal deviates each.
 DRAWN = ("storage", "memory", "gemv", "prefill", "decompress", "layer_overhead", "fault_overhead", "core_speed",
          "ratio", "ram", "read_ahead", "case", "parallel", "threads", "stretch", "repeat", "commit", "swap",
-         "handover")  # fmt: skip
+         "handover", "fresh")  # fmt: skip
 #: Of these, what is of one run and not of the device.
 OF_A_RUN = ("case", "stretch", "repeat")
 
@@ -256,6 +256,7 @@ def drawn_factors(resolved: Resolved, plan: Plan, z: Deviates) -> Factors:
         "commit": memory.commit_bandwidth,
         "swap": memory.swap_fault,
         "handover": cpu.handover,
+        "fresh": memory.fresh_page,
     }
     drawn = {name: factor(q, z[name]) for name, q in quantities.items() if q is not None}
     low, high = resolved.profile.ratio_interval or (1.0, 1.0)

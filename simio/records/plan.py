@@ -100,6 +100,7 @@ class Plan:
     request_bytes: int  # nominal size of one read
     ram: RamUse
     notes: tuple[str, ...] = ()
+    fresh_bytes: int = 0  # of one read that land in pages nobody has touched
     cache_hit_ratio: float | None = None  # of experts decoded tokens look up in the weight cache; None: not counted
 
     @property

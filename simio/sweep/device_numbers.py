@@ -17,8 +17,9 @@ PREFIX = "device."
 #: Number of a device file → what multiplies it. Those of a table are multiplied together.
 FACTORS = {
     "storage.curve": "storage", "storage.fault_overhead": "fault_overhead", "memory.read_bandwidth": "memory",
-    "memory.commit_bandwidth": "commit", "memory.swap_fault": "swap", "cpu.gemv": "gemv", "cpu.prefill": "prefill",
-    "cpu.decompress": "decompress", "cpu.layer_overhead": "layer_overhead", "cpu.handover": "handover",
+    "memory.commit_bandwidth": "commit", "memory.fresh_page": "fresh", "memory.swap_fault": "swap",
+    "cpu.gemv": "gemv", "cpu.prefill": "prefill", "cpu.decompress": "decompress",
+    "cpu.layer_overhead": "layer_overhead", "cpu.handover": "handover",
     "cpu.parallel_efficiency": "parallel", "cpu.thread_efficiency": "threads",
 }  # fmt: skip
 

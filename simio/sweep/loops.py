@@ -258,7 +258,7 @@ def count_missing(distances, visit_first, capacity, room, missing, swapped):  # 
 
 def run_mixture(  # type: ignore[no-untyped-def]
     max_plus, settle, summarise, n_setup, pass_entry, entry_step, entry_kind, entry_visit, entry_place, kind_first,
-    row_step, row_router, row_commit, row_swap, row_place, n_groups, place_first, place_last, fetch_class, class_bytes,
+    row_step, row_router, row_care, row_swap, row_place, n_groups, place_first, place_last, fetch_class, class_bytes,
     missing, swapped, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
 ):  # fmt: skip
     """Runs of a mixture streamed slice by slice, each with its own misses and times.
@@ -298,7 +298,7 @@ def run_mixture(  # type: ignore[no-untyped-def]
                     s += 1
                     continue
                 row = kind_first[k] + missing[j, entry_visit[e]]
-                care = compute[j, row_commit[row]] + compute[j, row_swap[kind_first[k] + swapped[j, entry_visit[e]]]]
+                care = compute[j, row_care[row]] + compute[j, row_swap[kind_first[k] + swapped[j, entry_visit[e]]]]
                 s_compute[s] = care
                 first[s] = last[s] = router[s] = 0
                 sums[i, 3] += care

@@ -103,7 +103,7 @@ class _Template:
     kind_first: Column
     row_step: Column
     row_router: Column
-    row_commit: Column
+    row_care: Column
     row_swap: Column
     row_place: Column
     place_first: Column
@@ -133,7 +133,7 @@ def _template(one: Resolved) -> _Template:
     return _templates[key][1]
 
 
-#: Classes of committing and of swapping in so many experts; of each step its class, router and place.
+#: Classes of the step before the reads and of swapping in so many experts; of each step its class, router and place.
 _Row = tuple[int, int, list[tuple[int, int, int]]]
 
 
@@ -217,25 +217,22 @@ class _Maker:
         key = (layer.chunks, layer.weight_bytes, layer.weights, tuple(expert_streaming.projections(layer)), n_experts,
                n_tokens, n_before > 0)  # fmt: skip
         if key not in self.kinds:
-            first = len(self.rows)
+            first, caches = len(self.rows), self.scenario.cache_policy != "none"
             for m in range(n_experts + 1):
-                _, *groups = self.walker.expert_steps(layer, Need(n_experts, m, 0, 0), n_tokens, n_before)
-                self.rows.append(self._row(m * layer.raw_bytes, groups))
-            touched = sum(n for step in groups for _, n in step.weight_bytes)
-            self.kinds[key] = len(self.kind_first), 1 + len(groups), touched
+                need = Need(n_experts, m, m * layer.raw_bytes if caches else 0, 0)
+                steps = list(self.walker.expert_steps(layer, need, n_tokens, n_before))
+                self.rows.append(self._row(m * layer.raw_bytes, steps))
+            touched = sum(n for step in steps for _, n in step.weight_bytes)
+            self.kinds[key] = len(self.kind_first), len(steps), touched
             self.kind_first.append(first)
         return self.kinds[key]
 
-    def _row(self, n_bytes: int, groups: list[Step]) -> _Row:
-        """Of a number of experts that have ``n_bytes``."""
-        caches = self.scenario.cache_policy != "none"
-        commit, swap = Care(commit_bytes=n_bytes if caches else 0), Care(swap_bytes=IN_AND_OUT * n_bytes)
+    def _row(self, n_bytes: int, steps: list[Step]) -> _Row:
+        """Of a number of experts that have ``n_bytes``: ``steps`` with that many missing."""
+        care, *groups = steps
+        swap = Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=IN_AND_OUT * n_bytes))
         of_groups = [(self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups]
-        return self.classes.step(_care(commit)), self.classes.step(_care(swap)), of_groups
-
-
-def _care(care: Care) -> Step:
-    return Step(0, "", (), 0.0, (), 0, 0, (), care)
+        return self.classes.step(care), self.classes.step(swap), of_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,13 +261,14 @@ class _Mixture:
             "stream", (), (), expert_streaming.prefetch_depth(self.layout), 0, scenario.queue_depth or 1,
             scenario.n_workers or 1, scenario.n_threads or 1,
             expert_streaming.request_bytes(scenario, self.layout), RamUse(0, 0, 0, 0, 0),
+            fresh_bytes=expert_streaming.fresh_bytes(scenario, self.layout),
         )  # fmt: skip
 
     def __call__(self, plan: Plan, times: Times) -> Column:
         t, out = self.template, np.empty((len(times.latency), loops.N_SUMMARY))
         self.loop["run_mixture"](
             self.loop["max_plus"], self.loop["settle"], self.loop["summarise"], t.n_setup, t.pass_entry, t.entry_step,
-            t.entry_kind, t.entry_visit, t.entry_place, t.kind_first, t.row_step, t.row_router, t.row_commit,
+            t.entry_kind, t.entry_visit, t.entry_place, t.kind_first, t.row_step, t.row_router, t.row_care,
             t.row_swap, t.row_place, t.row_step.shape[1], t.place_first, t.place_last, t.fetch_class,
             t.classes.column("link_bytes"), self.missing, self.swapped, plan.prefetch_depth, plan.queue_depth,
             plan.n_workers, times.link, times.compute, times.latency, recurrence.N_STATES, out,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import pytest
 from tiny import MB, device, model, number, profile, run, scenario
 
 from simio.errors import InfeasibleError, UsageError
+from simio.plan.expert_streaming import Need
 from simio.plan.layout import ALIGN_BYTES, lay_out
 from simio.plan.memory import System
 from simio.plan.routing import draw_routing
@@ -36,9 +37,9 @@ def test_serial_without_a_cache_reads_one_expert_a_layer_and_then_multiplies():
     assert point.plan.cache_hit_ratio is None
 
 
-def test_a_wait_costs_a_handover_and_a_miss_costs_the_cache_its_care():
+def test_a_miss_costs_the_cache_its_care():
     point = run(MIXTURE, caring(), dense_weights="anon", cache_bytes=2 * MB, expert_overlap=False)
-    missed = 3 * (DENSE + 1e-3 + SLICE + 5e-5 + EXPERT)  # below one token cycle nothing is hit
+    missed = 3 * (DENSE + 1e-3 + SLICE + EXPERT)  # below one token cycle nothing is hit
     assert point.plan.cache_hit_ratio == 0.0
     assert point.token_latencies_s == pytest.approx([missed] * 4, rel=1e-3)
     assert "below one token cycle" in " ".join(point.plan.notes)
@@ -46,8 +47,44 @@ def test_a_wait_costs_a_handover_and_a_miss_costs_the_cache_its_care():
 
 def test_with_overlap_lanes_read_while_the_cache_makes_room():
     point = run(MIXTURE, caring(), dense_weights="anon", cache_bytes=2 * MB, expert_overlap=True)
-    overlapped = 3 * (DENSE + max(1e-3, SLICE) + 5e-5 + EXPERT)
+    overlapped = 3 * (DENSE + max(1e-3, SLICE) + EXPERT)
     assert point.token_latencies_s == pytest.approx([overlapped] * 4, rel=1e-3)
+
+
+def test_each_slice_beyond_what_the_lanes_start_with_is_a_wait():
+    two = {"dense_weights": "anon", "cache_policy": "none", "expert_overlap": True}
+    mixture = profile(model(n_experts=4, top_k=3))
+
+    def latency(lanes: int) -> float:
+        return run(mixture, caring(), queue_depth=lanes, **two).token_latencies_s[0]
+
+    # with three lanes two of three products are done before the last slice has arrived, three slices later
+    at_once = 3 * (DENSE + 2 * EXPERT + (3 * SLICE - 2 * EXPERT) + EXPERT)
+    assert latency(3) == pytest.approx(at_once, rel=1e-3)
+    assert latency(1) == pytest.approx(at_once + 3 * 2 * 5e-5, rel=1e-3)
+
+
+def test_of_the_experts_that_are_there_those_before_the_last_missing_one_need_not_wait():
+    assert Need(4, 0, 0, 0).ahead == 0.0
+    assert Need(4, 4, 0, 0).ahead == pytest.approx(3 / 4)
+    orders = list(permutations([True, False, False, False]))  # one of four is missing
+    before = [order.index(True) / 4 for order in orders]
+    assert Need(4, 1, 0, 0).ahead == pytest.approx(sum(before) / len(before))
+
+
+def test_a_burst_waits_once_for_a_lane_to_fill_fresh_pages():
+    filling = caring()
+    filling = replace(filling, memory=replace(filling.memory, fresh_page=number(2e-6, "s")))
+    mixture = profile(model(n_experts=4, top_k=3))
+
+    def latency(on: Device, policy: str) -> float:
+        cache = {"cache_policy": policy, "cache_bytes": 3 * MB if policy == "lru" else None}
+        point = run(mixture, on, dense_weights="anon", expert_overlap=False, queue_depth=4, **cache)
+        return point.token_latencies_s[0]
+
+    once = 3 * MB / 4096 * 2e-6  # a layer each, whatever the number of slices
+    assert latency(filling, "lru") == pytest.approx(latency(caring(), "lru") + once, rel=1e-6)
+    assert latency(filling, "none") == latency(caring(), "none")  # buffers are used again
 
 
 def test_with_all_experts_cached_only_products_are_left():
@@ -140,7 +177,7 @@ def test_dense_weights_without_room_come_back_for_every_token():
     point = run(MIXTURE, caring(), dense_weights="mmap", cache_policy="none", ram_bytes=2 * MB, expert_overlap=False)
     kv_and_buffers = point.plan.ram.kv_cache + point.plan.ram.buffers
     lost = 1 * MB + kv_and_buffers
-    expected = 3 * (DENSE + SLICE + 5e-5 + EXPERT) + lost / 4096 * 1e-6
+    expected = 3 * (DENSE + SLICE + EXPERT) + lost / 4096 * 1e-6
     assert point.token_latencies_s == pytest.approx([expected] * 4, rel=1e-2)
     assert "not even the dense weights fit" in " ".join(point.plan.notes)
 
