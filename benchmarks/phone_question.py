@@ -186,11 +186,12 @@ What is missed, and what was tried.
   about included, still misses the median of 8 % that is wanted, and knowing those of other sessions misses it by far;
   no predictor of settings gets closer to these runs than the first of the three lines. Temperature and free RAM at the
   start, which are inputs, too, do not tell slow repeats from fast ones.
-- *The worst rows* (each left out with its session): gemma_sg_ov +53 % (equal settings made 624 ms in an earlier
+- *The worst rows* (each left out with its session): gemma_sg_ov +49 % (equal settings made 624 ms in an earlier
   build, which read 611 MiB a token and not 366: here the guess read nothing); sidecar a1 +54 %, a2 +20 %, b2 −7 %
   (equal settings, 171 to 284 ms, 35 to 604 page faults a token; b is a contiguous layout that has no column; this text
-  hits 81 % where 76 % are drawn); gemma_auto_ov −21 % (two first tokens of 18.6 s together); qwen_stream_ov −20 %;
-  serial runs with a cache of 2026-07-12 −7 to −19 %, other runs of Qwen with overlap +7 to +11 %.
+  hits 81 % where 76 % are drawn); gemma_sg −24 %; gemma_auto_ov −23 % (two first tokens of 18.6 s together);
+  qwen_stream_ov −21 %; serial runs with a cache of 2026-07-12 −4 to −17 %, clean runs of Qwen with overlap +8 to
+  +10 %.
 - *Memory pressure, kept.* A system swaps before RAM is full: `memory.swap_onset` and `memory.swap_share`. Their form is
   from counted page faults; of three settings that give about as many, the one with least error here was taken (1400 MiB
   and 0.17, 1100 and 0.3 gave 8.2 and 10.8 % with a session left out, 32 and 24 % at the 90th percentile), so the lines
@@ -200,18 +201,21 @@ What is missed, and what was tried.
   had 8.8 % with it and 9.3 % without. (Figures of trials, here and below, are against the state they were tried on.)
 - *Thread starvation.* In overlapped runs compute of a token now and then takes three times as long (Qwen +195, Gemma
   +275 ms) with three of four threads spinning: in 26 % of the tokens of 2026-07-12 (1.5 times a token without a cache),
-  in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average.
+  in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average, too little for
+  the one and too much for the other.
 - *The build of the engine* is not an input. Compute is 102 to 120 ms a token for Qwen and 165 for Gemma on 2026-07-12,
   85 to 107 and 131 to 139 from the next session on, whatever the cache. Only the layout of the token files tells them
   apart.
-- *Lanes that fill fresh pages, not kept.* Serial reads into a cache take 0.31 to 0.45 ms per MiB and lane longer than
-  into buffers used again (four runs). With 1.2 µs a page stalls agree with the engine's clock (Qwen 63 ms, measured 62;
-  Gemma 128, 133) and so does compute, but sessions left out go from 9.5 to 11.4 %, models' 90th percentile to 28 %: the
-  cost of a guessed router and of waits would have to be found anew.
 - *Layer-LFU, kept.* 93 and 99 % of its page faults are in the first 16 tokens: the prompt overflows the layers' shares
   (`simio/plan/expert_store.py`). Before, idle pages were swapped for ever: 421 ms predicted, 249 and 280 measured.
-- *Slices that arrive together, not kept.* Lanes share the link, so a first slice is there when as many as there are
-  lanes are. Stalls agree then, too; sessions left out 11.3 instead of 9.5 %.
+- *Waiting as the engine's source has it, kept*: what the lanes hold together arrives together, threads wait expert by
+  expert, lanes copy into pages that are touched for the first time, guesses are read from the last router on. In ms,
+  with x MiB read for a token, stalls are 12 + 0.27 x for Qwen (measured 15 + 0.22 x) and 21 + 0.29 x for Gemma
+  (28 + 0.29 x); with slices one after the other the first numbers were −9 and −10. Alone, pages (1.2 µs) and lane loads
+  had made sessions left out worse (11.4 and 11.3 %); together the medians go from 9.3 and 12.3 % to those above. Some
+  twenty settings (1.2 to 2 µs a page, 30 to 150 µs a wait counted in four ways, a guess of 2 to 5 times a miss) gave 8.5
+  to 11.4 and 8.2 to 11.8 %: differences of 1 % mean nothing. Pages are at what the constants above ask for; waits
+  (`PATIENCE`) are counted so that compute with and without a cache asks for the same, which was tried after other ways.
 - *Earlier, not kept*: free RAM at the start alone as the cause of pressure, a soft-L1 loss, two ways to count waits,
   three of drawing routing.
 - *What would move it*: page faults or pressure stall figures as an input, and the engine's version.

@@ -34,6 +34,11 @@ from simio.records.routing import RoutingTrace
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
+#: Lane loads of a layer that threads wait for without a loss. On a OnePlus 15R compute with overlap takes longer than the
+#: least of its model by 0.38 ms for each slice after two loads in a run of Qwen3-30B-A3B without a cache, 0 to 0.5 ms
+#: in five with one; counted from the second load on, 0.30 and 0 to 0.2 ms (github.com/Helldez/BigMoeOnEdge
+#: docs/bench-data, commit 2d4f2b1; the engine's threads spin for 2048 yields before they sleep).
+PATIENCE = 2
 #: Share of the experts missed by the cache that a guess of the router one layer early names; the rest of its guesses
 #: is read in vain. Two runs of Qwen3-30B-A3B on a OnePlus 15R halved their misses, from 23.5 to 11.9 % of the lookups,
 #: and read 380 MiB a token where 121 were missed (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
@@ -261,8 +266,8 @@ class Walker:
             yield Step(layer.layer, f"experts {layer.layer}", bytes_, 0.0, flop, 0, router, fetches, last)
 
     def _waits(self, n_reads: int) -> int:
-        """How often threads wait for a slice while lanes still read: for each but those that the lanes start with."""
-        return max(0, n_reads - (self.scenario.queue_depth or 1)) if self.overlaps else 0
+        """How often threads that have waited for long wait again: for each slice after ``PATIENCE`` lane loads."""
+        return max(0, n_reads - PATIENCE * (self.scenario.queue_depth or 1)) if self.overlaps else 0
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
         """One read for each slice of ``n_experts``, by projection; contiguous experts come whole, at first."""
