@@ -213,7 +213,7 @@ What is missed, and what was tried.
   with x MiB read for a token, stalls are 12 + 0.27 x for Qwen (measured 15 + 0.22 x) and 21 + 0.29 x for Gemma
   (28 + 0.29 x); with slices one after the other the first numbers were −9 and −10. Alone, pages (1.2 µs) and lane loads
   had made sessions left out worse (11.4 and 11.3 %); together the medians go from 9.3 and 12.3 % to those above. Some
-  twenty settings (1.2 to 2 µs a page, 30 to 150 µs a wait counted in four ways, a guess of 2 to 5 times a miss) gave 8.5
+  twenty settings (1.2 to 2 µs a page, 30 to 150 µs a wait counted in four ways, a guess of 2 to 5 misses) gave 8.5
   to 11.4 and 8.2 to 11.8 %: differences of 1 % mean nothing. Pages are at what the constants above ask for; waits
   (`PATIENCE`) are counted so that compute with and without a cache asks for the same, which was tried after other ways.
 - *Earlier, not kept*: free RAM at the start alone as the cause of pressure, a soft-L1 loss, two ways to count waits,

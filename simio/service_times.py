@@ -20,7 +20,7 @@ from simio.records.plan import Fetch, Plan, Step
 
 _OfCore = TypeVar("_OfCore")
 
-#: What the kernel swaps at a time.
+#: What the kernel swaps and clears at a time.
 PAGE_BYTES = 4096
 
 if TYPE_CHECKING:
@@ -214,9 +214,10 @@ def compute_s(step: Step, rates: Rates) -> Seconds:
 def care_s(step: Step, rates: Rates) -> Seconds:
     """Time the cores spend on a weight cache: ``n_commit/C + n_swap/4096·t_swap + w·t_handover`` (C4). [s]
 
-    C: pages that evicted experts give back and new ones take, in bytes/s, one thread. Per token of Qwen3-30B-A3B and
-    Gemma-4-26B-A4B on a OnePlus 15R the engine's own clock of it is proportional to the bytes read, 0.12 ms a MiB with
-    0–4 ms left (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, column mgmt_ms of six runs).
+    C: pages that evicted experts give back for new ones, in bytes/s, one thread (touching them: R6). Per token of
+    Qwen3-30B-A3B and Gemma-4-26B-A4B on a OnePlus 15R the engine's own clock of it is proportional to the bytes read,
+    0.12 ms a MiB with 0–4 ms left (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, column mgmt_ms of
+    six runs).
     """
     if step.care is None:
         return 0.0

@@ -6,8 +6,8 @@ is read slice by slice (a slice: one expert's share of one projection) by as man
 Per layer: the dense slabs; *care* of the cache for what is about to come; then the experts, in one step when serial
 (all slices first, then all products), or projection by projection when they overlap: the gate projections are
 multiplied while the down projections are still being read. Reads follow that order, as many at a time as there are
-lanes, so what the lanes hold together arrives together. Threads take experts by number: those that are there are
-multiplied until the first missing one comes.
+lanes, so what the lanes hold together arrives together. Threads take experts by number and wait for a missing one:
+products up to the first expert of a projection's last lane load are done meanwhile.
 
 ``expert_store`` knows what of the cache the kernel has swapped out. Dense weights are lost where there is no room for
 them even without a cache, or once, when a prompt has overflowed RAM.
@@ -34,9 +34,9 @@ from simio.records.routing import RoutingTrace
 from simio.records.scenario import Scenario
 from simio.units import format_bytes
 
-#: Lane loads of a layer that threads wait for without a loss. On a OnePlus 15R compute with overlap takes longer than the
-#: least of its model by 0.38 ms for each slice after two loads in a run of Qwen3-30B-A3B without a cache, 0 to 0.5 ms
-#: in five with one; counted from the second load on, 0.30 and 0 to 0.2 ms (github.com/Helldez/BigMoeOnEdge
+#: Lane loads of a layer that threads wait for without a loss. On a OnePlus 15R compute with overlap takes longer than
+#: the least of its model by 0.38 ms for each slice after two loads in a run of Qwen3-30B-A3B without a cache, 0 to
+#: 0.5 ms in five with one; counted from the second load on, 0.30 and 0 to 0.2 ms (github.com/Helldez/BigMoeOnEdge
 #: docs/bench-data, commit 2d4f2b1; the engine's threads spin for 2048 yields before they sleep).
 PATIENCE = 2
 #: Share of the experts missed by the cache that a guess of the router one layer early names; the rest of its guesses
@@ -46,9 +46,9 @@ PATIENCE = 2
 GUESSED = 0.5
 #: What a guessed expert costs the cores, in units of one asked for (0.12 ms a MiB): its pages are committed twice as
 #: often, its reads are called off when the next layer begins, and products beside them take longer. Care and products
-#: of the guessing runs of 2026-07-12 and 07-13 take 0.6 to 0.95 ms longer for each MiB guessed, their stalls shrink;
-#: here stalls shrink less, and 4 units make the times of Qwen3-30B-A3B right and those of Gemma-4-26B-A4B a seventh
-#: too low. In a later build Gemma guessed nothing and lost nothing.
+#: of the guessing runs of 2026-07-12 and 07-13 take 0.6 to 0.95 ms longer for each MiB guessed while their stalls
+#: shrink. Here stalls shrink less; with 3 units runs of Qwen3-30B-A3B come out 16 % too fast to 9 % too slow, those of
+#: Gemma-4-26B-A4B a quarter too fast. In a later build Gemma guessed nothing and lost nothing.
 GUESS_CARE = 3
 
 
@@ -106,19 +106,22 @@ class Need:
     swap_bytes: int  # in, and of what makes room for it out
     guessed: int = 0  # experts read ahead of the router, in vain or not
 
-    @property
-    def ahead(self) -> float:
-        """What share of a projection's products can be done before its last slice has arrived.
+    def ahead(self, number: int, n_lanes: int) -> float:
+        """What share of projection ``number``'s products can be done before the last of its slices arrive.
 
-        Threads take the experts by number and wait for those that are missing. After the last of ``m`` missing ones
-        there are ``h/(m+1)`` of the ``h`` others on average; they and that one itself have to wait.
+        Threads take the experts by number and wait for those that are missing; the ``r`` slices of the projection in
+        its last lane load arrive together. Of ``n`` experts the first of the last ``r`` of ``m`` missing ones is at
+        place ``(m−r+1)(n+1)/(m+1)`` on average; those before it need not wait.
 
-        >>> Need(8, 1, 0, 0).ahead
-        0.4375
+        >>> Need(8, 1, 0, 0).ahead(0, 4), Need(8, 2, 0, 0).ahead(0, 4), Need(8, 2, 0, 0).ahead(0, 1)
+        (0.4375, 0.25, 0.625)
         """
         if not self.missing:
             return 0.0
-        return 1 - (1 + (self.n_experts - self.missing) / (self.missing + 1)) / self.n_experts
+        first, end = number * self.missing, (number + 1) * self.missing
+        together = end - max(first, (end - 1) // n_lanes * n_lanes)
+        place = (self.missing - together + 1) * (self.n_experts + 1) / (self.missing + 1)
+        return (place - 1) / self.n_experts
 
 
 @dataclass(slots=True)
@@ -244,21 +247,23 @@ class Walker:
         """
         order = projections(layer)
         groups = [[p] for p in order] if self.overlaps else [order]
-        ahead = need.ahead if self.overlaps else 0.0
+        n_lanes = self.scenario.queue_depth or 1
+        ahead = [need.ahead(number, n_lanes) if self.overlaps else 0.0 for number in range(len(groups))]
+        done = [0.0, *(_share_before(layer, groups, number, share) for number, share in enumerate(ahead)), 1.0]
         n_chosen = n_tokens * (self.scenario.top_k or 1)
-        done = [0.0, *(_share_before(layer, groups, number, ahead) for number in range(len(groups))), 1.0]
         (bytes_, flop), *products = (
             _products(layer, need.n_experts, n_chosen, share, until) for share, until in pairwise(done)
         )
         reads = [self._reads(layer, group, need.missing) for group in groups]
         if self.overlaps:
-            reads = lane_loads(reads, self.scenario.queue_depth or 1)
+            reads = lane_loads(reads, n_lanes)
         waits = Care(handovers=self._waits(sum(len(fetches) for fetches in reads)))
         early = self._reads(layer, order, need.guessed)
-        # what is guessed is read from the last router on, what is needed once the router, the step before, has spoken
-        last_router = min(3 + len(groups), n_before)
+        # what is guessed is read from the care of the layer before on, what is needed once the router, the step before,
+        # has spoken
+        last_care = min(2 + len(groups), n_before)
         care = Care(need.commit_bytes, need.swap_bytes)
-        yield Step(layer.layer, f"cache {layer.layer}", bytes_, 0.0, flop, 0, last_router, early, care)
+        yield Step(layer.layer, f"cache {layer.layer}", bytes_, 0.0, flop, 0, last_care, early, care)
         for number, ((bytes_, flop), fetches) in enumerate(zip(products, reads, strict=True), start=1):
             # lanes start while the cache still makes room; serially they wait for it
             router = min(number + 1, n_before + number) if self.overlaps else number
@@ -447,6 +452,6 @@ def _notes(scenario: Scenario, layout: Layout, shares: Shares) -> Iterator[str]:
         )
     if scenario.expert_overlap and not shares.cache:
         yield (
-            "overlap without a cache: every slice is waited for, and waking the threads each time can cost more than "
-            "overlap saves"
+            "overlap without a cache: slice after slice is waited for, and what that costs the threads can be more "
+            "than overlap saves"
         )

@@ -87,8 +87,8 @@ class Memory:
     usable: Quantity
     read_bandwidth: Quantity  # all the threads of a GEMV together
     reserve: Quantity | None = None  # what the runtime and the system keep of the RAM available at launch [bytes]
-    commit_bandwidth: Quantity | None = None  # a weight cache letting pages go and filling new ones; None: free
-    fresh_page: Quantity | None = None  # filling a page of a weight cache nobody has touched yet [s]; None: nothing
+    commit_bandwidth: Quantity | None = None  # a weight cache letting pages go for new ones; None: free
+    fresh_page: Quantity | None = None  # a lane copying into a page nobody has touched yet [s]; None: nothing
     page_cache_share: Quantity | None = None  # of the RAM available, what a mapped mixture past it gets; None: all
     swap_fault: Quantity | None = None  # bringing one swapped page (zram) back [s]; None: swapping is not predicted
     swap_onset: Quantity | None = None  # the system swaps where less is left of the RAM available at launch [bytes]

@@ -50,7 +50,7 @@ class Step:
 class Care:
     """What a streamed mixture costs the cores besides arithmetic.
 
-    ``commit_bytes`` of a weight cache make room and are filled anew, ``swap_bytes`` go through swap page by page, in or
+    ``commit_bytes`` of a weight cache make room for what is read, ``swap_bytes`` go through swap page by page, in or
     out, and ``handovers`` times all threads wait for a slice and are woken.
     """
 

@@ -58,19 +58,22 @@ def test_each_slice_after_two_lane_loads_is_a_wait():
     def latency(lanes: int) -> float:
         return run(mixture, caring(), queue_depth=lanes, **two).token_latencies_s[0]
 
-    # two of three products are done before the last slice has arrived, three slices later
-    at_once = 3 * (DENSE + 2 * EXPERT + (3 * SLICE - 2 * EXPERT) + EXPERT)
-    assert latency(3) == pytest.approx(at_once, rel=1e-3)
-    assert latency(2) == latency(3)
-    assert latency(1) == pytest.approx(at_once + 3 * 5e-5, rel=1e-3)
+    # what arrives together with the last slice is multiplied after it; of three slices two lanes bring one last
+    for lanes, after, waits in ((1, 1, 1), (2, 1, 0), (3, 3, 0)):
+        expected = 3 * (DENSE + 3 * SLICE + after * EXPERT + waits * 5e-5)
+        assert latency(lanes) == pytest.approx(expected, rel=1e-3)
 
 
-def test_of_the_experts_that_are_there_those_before_the_last_missing_one_need_not_wait():
-    assert Need(4, 0, 0, 0).ahead == 0.0
-    assert Need(4, 4, 0, 0).ahead == pytest.approx(3 / 4)
-    orders = list(permutations([True, False, False, False]))  # one of four is missing
-    before = [order.index(True) / 4 for order in orders]
-    assert Need(4, 1, 0, 0).ahead == pytest.approx(sum(before) / len(before))
+def test_experts_before_the_first_of_a_last_lane_load_need_not_wait():
+    assert Need(4, 0, 0, 0).ahead(0, 4) == 0.0
+    assert Need(4, 4, 0, 0).ahead(0, 1) == pytest.approx(3 / 4)
+    places = list(permutations(range(5), 3))  # three of five are missing
+    for lanes, first_awaited in ((1, 2), (2, 2), (3, 0), (8, 0)):
+        before = [sorted(missing)[first_awaited] / 5 for missing in places]
+        assert Need(5, 3, 0, 0).ahead(0, lanes) == pytest.approx(sum(before) / len(before))
+    # four lanes take one slice of the second projection with those of the first, and two come after
+    before = [sorted(missing)[1] / 5 for missing in places]
+    assert Need(5, 3, 0, 0).ahead(1, 4) == pytest.approx(sum(before) / len(before))
 
 
 def test_a_burst_waits_once_for_a_lane_to_fill_fresh_pages():
