@@ -91,7 +91,7 @@ def test_random_mixtures_equal_evaluate(seed):
         "batch_tokens": rng.choice([8, 512]), "top_k": rng.choice([2, 6]),
         "dense_weights": rng.choice(["anon", "mmap"]),
         "expert_overlap": rng.choice([None, False]), "contiguous_experts": rng.choice([None, True]),
-        "cache_policy": rng.choice([None, None, "none", "lfu"]),
+        "cache_policy": rng.choice([None, None, "none", "lfu"]), "queue_depth": rng.choice([1, 3, 4, 8]),
     }  # fmt: skip
     varied = {"ram_bytes": numbers(rng, 6e8, 9e9)}
     if fixed["cache_policy"] is None and rng.random() < 0.7:

@@ -13,9 +13,10 @@ from simio.plan.expert_streaming import Need
 from simio.plan.layout import ALIGN_BYTES, lay_out
 from simio.plan.memory import System
 from simio.plan.routing import draw_routing
-from simio.predict.point import Point, evaluate
-from simio.predict.resolve import complete
+from simio.predict.point import Point, evaluate, plan_of
+from simio.predict.resolve import complete, resolve
 from simio.records.device import Device, Thermal
+from simio.records.scenario import Scenario
 from simio.service_times import derated, heat_state
 
 MIXTURE = profile(model(n_experts=4, top_k=1))
@@ -251,3 +252,20 @@ def test_experts_of_little_weight_are_left_out_unless_they_are_in_ram():
     dropped = run(two, device(), dense_weights="anon", cache_policy="none", expert_overlap=False, drop_cold=0.5)
     assert sum(dropped.timed.link_bytes) < sum(all_read.timed.link_bytes)
     assert dropped.token_latencies_s[0] == pytest.approx(all_read.token_latencies_s[0] / 2, rel=0.35)
+
+
+@pytest.mark.parametrize("lanes", [1, 3, 4, 8])
+def test_how_products_are_dealt_to_steps_changes_neither_weights_nor_reads(lanes):
+    def totals(**choices: object) -> tuple[int, int]:
+        resolved = resolve(
+            Scenario(
+                device="oneplus15r", model="qwen3-30b-a3b:q4_k_m", runtime="stream", n_tokens=6, prompt_tokens=20,
+                cache_bytes=2000 * MB, draws=0, **choices,  # type: ignore[arg-type]
+            )
+        )  # fmt: skip
+        plan = plan_of(resolved)
+        steps = [s for p in plan.order[plan.n_setup :] for s in plan.passes[p].steps]
+        assert all(n >= 0 for s in steps for _, n in s.weight_bytes)
+        return sum(n for s in steps for _, n in s.weight_bytes), sum(f.raw_bytes for s in steps for f in s.fetches)
+
+    assert totals(expert_overlap=True, queue_depth=lanes) == totals(expert_overlap=False)
