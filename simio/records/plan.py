@@ -51,7 +51,7 @@ class Care:
     """What a streamed mixture costs the cores besides arithmetic.
 
     ``commit_bytes`` of a weight cache make room for what is read, ``swap_bytes`` go through swap page by page, in or
-    out, and ``handovers`` times all threads wait for a slice and are woken.
+    out, and ``handovers`` times threads that have waited for long wait for a slice again.
     """
 
     commit_bytes: int = 0

@@ -220,14 +220,14 @@ class _Maker:
             first, caches = len(self.rows), self.scenario.cache_policy != "none"
             for m in range(n_experts + 1):
                 need = Need(n_experts, m, m * layer.raw_bytes if caches else 0, 0)
-                steps = list(self.walker.expert_steps(layer, need, n_tokens, n_before))
+                steps = self.walker.expert_steps(layer, need, n_tokens, n_before)
                 self.rows.append(self._row(m * layer.raw_bytes, steps))
             touched = sum(n for step in steps for _, n in step.weight_bytes)
             self.kinds[key] = len(self.kind_first), len(steps), touched
             self.kind_first.append(first)
         return self.kinds[key]
 
-    def _row(self, n_bytes: int, steps: list[Step]) -> _Row:
+    def _row(self, n_bytes: int, steps: tuple[Step, ...]) -> _Row:
         """Of a number of experts that have ``n_bytes``: ``steps`` with that many missing."""
         care, *groups = steps
         swap = Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=IN_AND_OUT * n_bytes))
