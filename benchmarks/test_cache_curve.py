@@ -18,7 +18,7 @@ EXPERT_BYTES = 3_059_712  # of Qwen3-30B-A3B Q4_K_M
 
 
 def test_the_curve_against_one_replay(capsys, monkeypatch):
-    routing = draw_routing(48, 128, 6, 156, 0)
+    routing = draw_routing(48, 128, 6, 28, 128, 0)
     keys = [(layer, e) for token in routing for layer, chosen in enumerate(token) for e in chosen]
     numbers = np.array([128 * layer + e for layer, e in keys])
     budget = 3000 * 1024**2

@@ -73,6 +73,7 @@ class Rates:
     read_limit_bytes_per_s: float | None  # a throttle in front of the storage
     fault_overhead_s: Seconds  # 0 unless reads are page faults
     read_latency_s: Seconds  # of a burst, until its bytes are in place
+    fresh_page_s: Seconds | None  # touching a page for the first time; None where reads land in buffers
     decompress_bytes_per_s: Seconds  # one worker
     commit_bytes_per_s: Seconds  # of a weight cache's pages; infinite where not known
     swap_fault_s: Seconds  # one page from swap
@@ -132,30 +133,50 @@ def fault_bandwidth(storage: Storage) -> float:
     return storage.fault_bandwidth.value if storage.fault_bandwidth else inf
 
 
-def read_latency_s(storage: Storage, block_bytes: float, queue_depth: int, sequential: bool) -> Seconds:
-    """Time a lone read waits beyond its share of the link: ``L = s/B(s, 1) − s/B(s, Q)`` (R3). [s]"""
-    alone = block_bytes / _bandwidth(storage, block_bytes, 1, sequential)
-    return _larger(0.0, alone - block_bytes / _bandwidth(storage, block_bytes, queue_depth, sequential))
+def read_latency_s(
+    storage: Storage, block_bytes: float, queue_depth: int, sequential: bool, n_together: int = 1
+) -> Seconds:
+    """Time a burst waits beyond its share of the link: ``L = k·s/B(s, k) − k·s/B(s, Q)`` (R3). [s]
+
+    ``n_together``: k, the reads it begins with. A lone one waits longest.
+    """
+    few, all_ = (
+        n_together * block_bytes / _bandwidth(storage, block_bytes, depth, sequential)
+        for depth in (min(n_together, queue_depth), queue_depth)
+    )
+    return _larger(0.0, few - all_)
 
 
-def filling_s(n_bytes: int, fresh_page_s: Seconds) -> Seconds:
+def filling_s(n_bytes: float, fresh_page_s: Seconds) -> Seconds:
     """Time a lane needs to put ``n_bytes`` into pages that nobody has touched: ``n/4096·t_fresh`` (R6). [s]
 
     Direct reads land in a buffer of the lane; copying them into a weight cache faults and clears every page. The other
     lanes read on, so it delays a burst once, and a lane's next read. Of a OnePlus 15R, what a token's reads take beside
     what is proportional to its bytes is, in ms: serially 29 and 40 for Gemma-4-26B-A4B with 2 and 4 lanes (30 layers,
-    1.9 MiB a slice), 25 and 21 for Qwen3-30B-A3B (48 layers, 0.56 MiB); stalls with overlap 28 and 15 (lines through
+    1.9 MiB a slice), 25 and 19 for Qwen3-30B-A3B (48 layers, 0.9 MiB); stalls with overlap 28 and 13 (lines through
     the tokens of each run; github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, sessions of 2026-07-12 to
-    07-14; how lanes read: core/src/moe/expert_stream_source.cpp).
+    07-17; how lanes read: core/src/moe/expert_stream_source.cpp).
     """
     return n_bytes / PAGE_BYTES * fresh_page_s
+
+
+def lane_s(storage: Storage, block_bytes: float, fresh_page_s: Seconds, storage_factor: Seconds = 1.0) -> Seconds:
+    """Time a lane is busy with one read and nothing beside it: ``s/B(s, 1) + t_fill(s)`` (R7). [s]
+
+    Of a OnePlus 15R two lanes read slices of 0.9 MiB at 1675 MiB/s and of 1.9 MiB at 1610 (the same lines, serially),
+    where its flash gives 2068 and 2053 to two reads: while one lane fills pages the other reads alone.
+    """
+    alone = block_bytes / _bandwidth(storage, block_bytes, 1, sequential=False) / storage_factor
+    return alone + filling_s(block_bytes, fresh_page_s)
 
 
 def link_s(fetch: Fetch, rates: Rates) -> Seconds:
     """Time the storage link is held: ``n/min(B(s, Q), B_fault) + n_reads·t_fault`` with ``s = n/n_reads`` (R4). [s]
 
     Compressed bytes are fewer by what the draw says the ratio is better than the profile's. Behind a throttle it takes
-    at least ``n/limit`` (R5): faults are taken while the throttle makes the next read wait.
+    at least ``n/limit`` (R5): faults are taken while the throttle makes the next read wait. Lanes that also fill
+    pages bring no more than they have hands for: each read takes at least ``t_lane/Q``, or what waiting with a slot
+    leaves of ``t_lane``, if that is less (R7).
     """
     if fetch.n_reads == 0:
         return 0.0
@@ -164,6 +185,9 @@ def link_s(fetch: Fetch, rates: Rates) -> Seconds:
     better_ratio = rates.ratio_factor if fetch.n_chunks else 1.0
     n_bytes = fetch.link_bytes / better_ratio
     free = n_bytes / (bandwidth * rates.storage_factor) + fetch.n_reads * rates.fault_overhead_s
+    if rates.fresh_page_s is not None and not fetch.sequential:
+        busy = lane_s(rates.storage, size, rates.fresh_page_s, rates.storage_factor)
+        free = _larger(free, fetch.n_reads * _smaller(busy / rates.queue_depth, busy - rates.read_latency_s))
     return free if rates.read_limit_bytes_per_s is None else _larger(free, n_bytes / rates.read_limit_bytes_per_s)
 
 
@@ -268,7 +292,11 @@ def rates_of(
     speed = compute_speed(device.cpu, plan.n_threads, factors) * share * company
     default_speed = compute_speed(device.cpu, device.cpu.default_threads, factors)
     decompress = _decompress_rate(device, codec, plan, share) * company * relative_rate
-    latency = 0.0 if faulting else read_latency_s(device.storage, plan.request_bytes, plan.queue_depth, sequential=True)
+    latency: Seconds = 0.0
+    if not faulting:
+        reads = plan.request_bytes, plan.queue_depth
+        latency = read_latency_s(device.storage, *reads, sequential=True, n_together=plan.n_together)
+    fresh = _value(device.memory.fresh_page, 0.0) * factors.fresh
     return Rates(
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
         gemv_bytes_per_s={k: q.value * speed * factors.gemv * factors.core_speed for k, q in device.cpu.gemv.items()},
@@ -284,8 +312,8 @@ def rates_of(
         ratio_factor=factors.ratio,
         read_limit_bytes_per_s=read_limit_bytes_per_s,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
-        read_latency_s=latency / factors.storage
-        + filling_s(plan.fresh_bytes, _value(device.memory.fresh_page, 0.0) * factors.fresh),
+        read_latency_s=latency / factors.storage + filling_s(plan.fresh_bytes, fresh),
+        fresh_page_s=fresh if plan.fresh_bytes else None,
         decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,
         commit_bytes_per_s=_value(device.memory.commit_bandwidth, inf) * factors.commit,
         swap_fault_s=_value(device.memory.swap_fault, 0.0) * factors.swap,

@@ -266,12 +266,12 @@ def _walk(
 def routing_of(scenario: Scenario, layout: Layout, trace: RoutingTrace | None) -> list[Routing]:
     """The experts of every token, prompt first; nothing for a dense model."""
     n_expert_layers = sum(isinstance(b, ExpertLayer) for b in layout.blocks)
-    n_tokens = scenario.prompt_tokens + scenario.n_tokens
+    n_prompt, n_tokens = scenario.prompt_tokens, scenario.n_tokens
     if not n_expert_layers:
-        return [[] for _ in range(n_tokens)]
+        return [[] for _ in range(n_prompt + n_tokens)]
     if trace is not None:
-        return replayed(trace, scenario.prompt_tokens, scenario.n_tokens)
-    return draw_routing(n_expert_layers, layout.n_experts, scenario.top_k or 0, n_tokens, scenario.seed)
+        return replayed(trace, n_prompt, n_tokens)
+    return draw_routing(n_expert_layers, layout.n_experts, scenario.top_k or 0, n_prompt, n_tokens, scenario.seed)
 
 
 def _plan(

@@ -271,8 +271,8 @@ class Walker:
             yield Step(layer.layer, f"experts {layer.layer}", bytes_, 0.0, flop, 0, router, fetches, last)
 
     def _waits(self, n_reads: int) -> int:
-        """How often threads that have waited for long wait again: for each slice after ``PATIENCE`` lane loads."""
-        return max(0, n_reads - PATIENCE * (self.scenario.queue_depth or 1)) if self.overlaps else 0
+        """How often threads are woken: serially once, else for each slice after ``PATIENCE`` lane loads."""
+        return max(0, n_reads - PATIENCE * (self.scenario.queue_depth or 1)) if self.overlaps else min(n_reads, 1)
 
     def _reads(self, layer: ExpertLayer, group: list[int], n_experts: int) -> tuple[Fetch, ...]:
         """One read for each slice of ``n_experts``, by projection; contiguous experts come whole, at first."""
@@ -382,6 +382,7 @@ def stream(
         request_bytes=request_bytes(scenario, layout),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
         notes=(*_notes(scenario, layout, shares), *overflowed, *_wasted(walker, scenario.n_tokens - 1)),
+        n_together=n_together(scenario, layout),
         fresh_bytes=fresh_bytes(scenario, layout),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,
     )
@@ -403,6 +404,13 @@ def request_bytes(scenario: Scenario, layout: Layout) -> int:
     experts = [b for b in layout.blocks if isinstance(b, ExpertLayer)]
     n_slices = sum(1 if scenario.contiguous_experts else len(b.chunks) for b in experts)
     return sum(b.raw_bytes for b in experts) // max(1, n_slices)
+
+
+def n_together(scenario: Scenario, layout: Layout) -> int:
+    """Reads that are due when one expert is missing."""
+    if scenario.contiguous_experts:
+        return 1
+    return min(len(block.chunks) for block in layout.blocks if isinstance(block, ExpertLayer))
 
 
 def fresh_bytes(scenario: Scenario, layout: Layout) -> int:

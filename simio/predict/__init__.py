@@ -20,7 +20,7 @@ from simio.predict.resolve import Progress, Resolved, resolve
 from simio.predict.suggest import suggest
 from simio.records.prediction import Prediction, Suggestion, TokenLatency
 from simio.records.scenario import Scenario
-from simio.service_times import filling_s, read_bandwidth
+from simio.service_times import lane_s, read_bandwidth
 from simio.sim import engine
 
 
@@ -126,9 +126,8 @@ def _idle_lanes(resolved: Resolved, point: Point) -> list[str]:
     if resolved.scenario.dense_weights is None:
         return []
     storage, n_bytes, fresh = resolved.device.storage, point.plan.request_bytes, resolved.device.memory.fresh_page
-    alone_s = n_bytes / read_bandwidth(storage, n_bytes, 1)
-    alone_s += float(filling_s(point.plan.fresh_bytes, fresh.value)) if fresh else 0.0
-    rate = [min(read_bandwidth(storage, n_bytes, n), n * n_bytes / alone_s) for n in range(1, lanes + 1)]
+    busy_s = float(lane_s(storage, n_bytes, fresh.value if fresh and point.plan.fresh_bytes else 0.0))
+    rate = [min(read_bandwidth(storage, n_bytes, n), n * n_bytes / busy_s) for n in range(1, lanes + 1)]
     enough = 1 + next(n for n, r in enumerate(rate) if r >= (1 - LANE_GAIN) * max(rate))
     return [f"more than {enough} lanes gain nothing here"] if enough < lanes else []
 

@@ -51,7 +51,7 @@ class Care:
     """What a streamed mixture costs the cores besides arithmetic.
 
     ``commit_bytes`` of a weight cache make room for what is read, ``swap_bytes`` go through swap page by page, in or
-    out, and ``handovers`` times threads that have waited for long wait for a slice again.
+    out, and ``handovers`` times threads are woken that have waited for long.
     """
 
     commit_bytes: int = 0
@@ -100,6 +100,7 @@ class Plan:
     request_bytes: int  # nominal size of one read
     ram: RamUse
     notes: tuple[str, ...] = ()
+    n_together: int = 1  # reads that a burst begins with
     fresh_bytes: int = 0  # of one read that land in pages nobody has touched
     cache_hit_ratio: float | None = None  # of experts decoded tokens look up in the weight cache; None: not counted
 

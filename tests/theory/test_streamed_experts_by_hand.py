@@ -17,11 +17,12 @@ from simio.predict.point import Point, evaluate, plan_of
 from simio.predict.resolve import complete, resolve
 from simio.records.device import Device, Thermal
 from simio.records.scenario import Scenario
-from simio.service_times import derated, heat_state
+from simio.service_times import derated, heat_state, read_bandwidth, read_latency_s
 
 MIXTURE = profile(model(n_experts=4, top_k=1))
 SLICE = (MB + ALIGN_BYTES) / 2e9  # on the 2 GB/s link
 DENSE = EXPERT = 1e-4  # 1 MB at 10 GB/s
+WAKING = 5e-5
 SYSTEM = System(swap_onset_bytes=10 * MB, swap_share=0.5)
 
 
@@ -29,7 +30,7 @@ def caring(**more: object) -> Device:
     """A device that says what a weight cache costs: 1 ms a MB, 1 µs a page, 50 µs a wait."""
     plain = device(latency_s=1e-9, **more)  # type: ignore[arg-type]
     memory = replace(plain.memory, commit_bandwidth=number(1e9, "bytes_per_s"), swap_fault=number(1e-6, "s"))
-    return replace(plain, memory=memory, cpu=replace(plain.cpu, handover=number(5e-5, "s")))
+    return replace(plain, memory=memory, cpu=replace(plain.cpu, handover=number(WAKING, "s")))
 
 
 def test_serial_without_a_cache_reads_one_expert_a_layer_and_then_multiplies():
@@ -40,7 +41,7 @@ def test_serial_without_a_cache_reads_one_expert_a_layer_and_then_multiplies():
 
 def test_a_miss_costs_the_cache_its_care():
     point = run(MIXTURE, caring(), dense_weights="anon", cache_bytes=2 * MB, expert_overlap=False)
-    missed = 3 * (DENSE + 1e-3 + SLICE + EXPERT)  # below one token cycle nothing is hit
+    missed = 3 * (DENSE + 1e-3 + SLICE + WAKING + EXPERT)  # below one token cycle nothing is hit
     assert point.plan.cache_hit_ratio == 0.0
     assert point.token_latencies_s == pytest.approx([missed] * 4, rel=1e-3)
     assert "below one token cycle" in " ".join(point.plan.notes)
@@ -61,7 +62,7 @@ def test_each_slice_after_two_lane_loads_is_a_wait():
 
     # what arrives together with the last slice is multiplied after it; of three slices two lanes bring one last
     for lanes, after, waits in ((1, 1, 1), (2, 1, 0), (3, 3, 0)):
-        expected = 3 * (DENSE + 3 * SLICE + after * EXPERT + waits * 5e-5)
+        expected = 3 * (DENSE + 3 * SLICE + after * EXPERT + waits * WAKING)
         assert latency(lanes) == pytest.approx(expected, rel=1e-3)
 
 
@@ -92,16 +93,51 @@ def test_a_burst_waits_once_for_a_lane_to_fill_fresh_pages():
     assert latency(filling, "none") == latency(caring(), "none")  # buffers are used again
 
 
+def test_a_burst_of_several_reads_waits_less_than_a_lone_one():
+    slow = device(latency_s=1e-3)
+    storage, size = slow.storage, MB / 2
+
+    def waited(n_together: int) -> float:
+        return float(read_latency_s(storage, size, 4, sequential=False, n_together=n_together))
+
+    alone = size / read_bandwidth(storage, size, 1) - size / read_bandwidth(storage, size, 4)
+    pair = 2 * size / read_bandwidth(storage, size, 2) - 2 * size / read_bandwidth(storage, size, 4)
+    assert waited(1) == pytest.approx(alone)
+    assert waited(2) == pytest.approx(pair)
+    assert waited(1) > waited(2) > waited(4) == waited(9) == 0.0
+
+
+def test_lanes_that_fill_pages_bring_no_more_than_they_have_hands_for():
+    def token(on: Device, lanes: int, page_s: float, top_k: int) -> float:
+        on = replace(on, memory=replace(on.memory, fresh_page=number(page_s, "s")))
+        mixture = profile(model(n_experts=8, top_k=top_k))
+        cache = {"cache_policy": "lru", "cache_bytes": top_k * MB}
+        point = run(mixture, on, dense_weights="anon", expert_overlap=False, queue_depth=lanes, **cache)
+        return point.token_latencies_s[0]
+
+    # three slices a layer: one after the other, two and one (which reads while nobody else does), all at once
+    fill = MB / 4096 * 20e-6
+    assert fill > 9 * SLICE
+    for lanes, more in ((1, 3 * fill), (2, 2 * fill - SLICE), (4, fill)):
+        found = token(caring(), lanes, 20e-6, 3) - token(caring(), lanes, 0.0, 3)
+        assert found == pytest.approx(3 * more, rel=0.02)
+    # where a lone read takes twice its share of the link, two lanes keep it busy, unless they have pages to fill
+    waiting = replace(caring(), storage=device(latency_s=SLICE).storage)
+    for page_s, each in ((0.0, SLICE), (2e-6, (2 * SLICE + MB / 4096 * 2e-6) / 2)):
+        more = token(waiting, 2, page_s, 8) - token(waiting, 2, page_s, 4)
+        assert more == pytest.approx(3 * 4 * (each + EXPERT + 1e-3), rel=0.01)  # and 1 ms of care
+
+
 def test_with_all_experts_cached_only_products_are_left():
     on = caring(usable=1e9)
-    point = run(MIXTURE, on, dense_weights="anon", cache_bytes=12 * MB, prompt_tokens=60, n_tokens=20)
+    point = run(MIXTURE, on, dense_weights="anon", cache_bytes=12 * MB, prompt_tokens=200, n_tokens=20)
     assert point.token_latencies_s[-1] == pytest.approx(3 * (DENSE + EXPERT))
     assert point.plan.cache_hit_ratio == pytest.approx(1.0)
 
 
 def test_a_cache_past_the_ram_pays_for_hits_with_pages_from_swap():
     def mean(ram_bytes: int) -> float:
-        tight = {"dense_weights": "anon", "cache_bytes": 12 * MB, "prompt_tokens": 60, "n_tokens": 20}
+        tight = {"dense_weights": "anon", "cache_bytes": 12 * MB, "prompt_tokens": 200, "n_tokens": 20}
         point = run(MIXTURE, caring(), ram_bytes=ram_bytes, **tight)
         assert point.plan.cache_hit_ratio == pytest.approx(1.0)
         latencies = point.token_latencies_s
@@ -182,7 +218,7 @@ def test_dense_weights_without_room_come_back_for_every_token():
     point = run(MIXTURE, caring(), dense_weights="mmap", cache_policy="none", ram_bytes=2 * MB, expert_overlap=False)
     kv_and_buffers = point.plan.ram.kv_cache + point.plan.ram.buffers
     lost = 1 * MB + kv_and_buffers
-    expected = 3 * (DENSE + SLICE + EXPERT) + lost / 4096 * 1e-6
+    expected = 3 * (DENSE + SLICE + WAKING + EXPERT) + lost / 4096 * 1e-6
     assert point.token_latencies_s == pytest.approx([expected] * 4, rel=1e-2)
     assert "not even the dense weights fit" in " ".join(point.plan.notes)
 
@@ -228,13 +264,23 @@ def test_heat_of_a_device_that_does_not_say_is_refused():
 
 
 def test_drawn_routing_is_local_and_swings_from_token_to_token():
-    routing = draw_routing(48, 128, 8, 200, 0)
-    assert routing == draw_routing(48, 128, 8, 200, 0)
+    routing = draw_routing(48, 128, 8, 0, 200, 0)
+    assert routing == draw_routing(48, 128, 8, 0, 200, 0)
     assert all(len(set(layer)) == 8 for token in routing[:5] for layer in token)
     shared = [sum(len({*a} & {*b}) for a, b in zip(x, y, strict=True)) / 48 for x, y in pairwise(routing)]
     mean = sum(shared) / len(shared)
     assert mean > 2 * 8 * 8 / 128  # independent uniform draws would share half an expert
     assert max(shared) - min(shared) > 2
+
+
+def test_prompts_are_more_varied_than_what_is_written():
+    def used(tokens: list[list[tuple[int, ...]]]) -> float:
+        return sum(len({e for token in tokens for e in token[layer]}) for layer in range(48)) / 48
+
+    for seed in range(3):
+        routing = draw_routing(48, 128, 6, 32, 32, seed)
+        assert used(routing[:32]) > 1.1 * used(routing[32:])
+
 
 
 def test_layout_of_the_mixture():
