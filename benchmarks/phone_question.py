@@ -184,8 +184,9 @@ What misses or nearly does, and what was tried.
 
 - *How sure the medians are.* In the last session some ten settings of equal standing (four optima of the drawing of
   routing, 1.6 to 2 µs a page, waking serially or not) gave 7.6 to 8.3 % with a session left out, 7.7 to 9.6 % with a
-  model. What is shipped was chosen by what does not know these times: the routing traces alone for routing, lanes
-  played read by read for the page. That it is just below 8 % and not just above is no evidence.
+  model. What is shipped was chosen without them: the drawing of routing by the routing traces (their 95th percentiles
+  instead of their spread, once that of tokens had come out at 20.1 %), the page by the engine's clocks against lanes
+  played read by read. That it is just below 8 % and not just above is no evidence.
 - *The floor.* Runs with equal settings differ by 22 % in the median; the first of the three lines is what knowing the
   median of equal runs gives on those 13, the one asked about included, and no predictor of settings gets closer to
   them. Temperature and free RAM at the start, which are inputs, too, do not tell slow repeats from fast ones.

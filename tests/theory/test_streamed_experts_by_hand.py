@@ -282,7 +282,6 @@ def test_prompts_are_more_varied_than_what_is_written():
         assert used(routing[:32]) > 1.1 * used(routing[32:])
 
 
-
 def test_layout_of_the_mixture():
     assert lay_out(MIXTURE).n_experts == 4
 
