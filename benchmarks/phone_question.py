@@ -182,14 +182,14 @@ found looking at these runs, so only the numbers are held out, not the equations
 _MISSED = """\
 What misses or nearly does, and what was tried.
 
-- *How sure the medians are.* In the last session some ten settings of equal standing (four optima of the drawing of
+- *How sure the medians are.* While this was settled some ten settings of equal standing (four optima of the drawing of
   routing, 1.6 to 2 µs a page, waking serially or not) gave 7.6 to 8.3 % with a session left out, 7.7 to 9.6 % with a
   model. What is shipped was chosen without them: the drawing of routing by the routing traces (their 95th percentiles
   instead of their spread, once that of tokens had come out at 20.1 %), the page by the engine's clocks against lanes
   played read by read. That it is just below 8 % and not just above is no evidence.
-- *The floor.* Runs with equal settings differ by 22 % in the median; the first of the three lines is what knowing the
-  median of equal runs gives on those 13, the one asked about included, and no predictor of settings gets closer to
-  them. Temperature and free RAM at the start, which are inputs, too, do not tell slow repeats from fast ones.
+- *The floor.* Runs with equal settings differ by 22 % in the median: no predictor of settings gets closer to those 13
+  than the first of the three lines, and knowing the median of equal runs, the one asked about included, gives the
+  second. Temperature and free RAM at the start, which are inputs, too, do not tell slow repeats from fast ones.
 - *The 95th percentile, run by run*: it is off by more than 20 % where faults and starved threads come in bursts (below)
   and where the mean is off.
 - *The worst rows* (each left out with its session): gemma_sg_ov +52 % (equal settings made 624 ms in an earlier
@@ -210,7 +210,8 @@ What misses or nearly does, and what was tried.
   in none of the next two sessions, in 4 to 14 % later. No input tells; `cpu.handover` is its average, too little for
   the one and too much for the other.
 - *The build of the engine* is not an input. Compute is 102 to 120 ms a token for Qwen and 165 for Gemma on 2026-07-12,
-  85 to 107 and 131 to 139 from the next session on, whatever the cache. Only the layout of the token files tells them
+  85 to 107 and 131 to 139 from the next session on, whatever the cache. All serial runs are of that day, so what waking
+  threads once a layer costs is not told apart from it. Only the layout of the token files tells them
   apart.
 - *Layer-LFU, kept.* 93 and 99 % of its page faults are in the first 16 tokens: the prompt overflows the layers' shares
   (`simio/plan/expert_store.py`). Before, idle pages were swapped for ever: 421 ms predicted, 249 and 280 measured.
@@ -218,7 +219,7 @@ What misses or nearly does, and what was tried.
   expert, lanes copy into pages that are touched for the first time, guesses are read from the last router on. Waits
   (`PATIENCE`) are counted so that compute with and without a cache asks for the same, which was tried after other ways.
 - *Bursts, kept.* A missing expert is two or three reads at once: each burst had been charged what a lone read waits,
-  0.24 ms and 48 times a token for Qwen. Taking that away alone leaves 8.9 and 10.7 %: the fit moves other numbers.
+  48 times a token for Qwen. Taking that away alone leaves 8.9 and 10.7 %: the fit moves other numbers.
   Two lanes that fill pages are then too fast unless their time is counted (R7). In ms, with x MiB read for a token,
   stalls are 7 + 0.25 x for Qwen (measured 15 + 0.22 x) and 15 + 0.29 x for Gemma (28 + 0.29 x).
 - *Routing, kept.* Prompts are drawn more varied than answers and every 32 tokens swing alike. Without drift medians
@@ -228,7 +229,7 @@ What misses or nearly does, and what was tried.
 - *What would move it*: page faults or pressure stall figures as an input, and the engine's version.
 - *Overlap without a cache* has the sign and not the size.
 - *A mapped mixture, kept.* A mapped Gemma ran at 0.36 tokens/s, a mapped Qwen of 18.5 GB at 2, both with tokens of 0.2
-  and of 6 s. No share of the page cache gives both: 0.41 of what is available is nearest, 0.47 and 1.46 (half gave 1.6
+  and of 6 s. No share of the page cache gives both: 0.41 of what is available is nearest, 0.49 and 1.57 (half gave 1.6
   and 1.75, all of it about 4 for both). Chosen on these two runs, so no evidence for them."""
 _REGENERATE = "Regenerate: `python benchmarks/phone_question.py ../shared --markdown reports/accuracy.md`"
 

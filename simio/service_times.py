@@ -136,9 +136,9 @@ def fault_bandwidth(storage: Storage) -> float:
 def read_latency_s(
     storage: Storage, block_bytes: float, queue_depth: int, sequential: bool, n_together: int = 1
 ) -> Seconds:
-    """Time a burst waits beyond its share of the link: ``L = k·s/B(s, k) − k·s/B(s, Q)`` (R3). [s]
+    """Time a burst waits beyond its share of the link: ``L = k·s/B(s, min(k, Q)) − k·s/B(s, Q)`` (R3). [s]
 
-    ``n_together``: k, the reads it begins with. A lone one waits longest.
+    ``n_together``: k, the reads it begins with.
     """
     few, all_ = (
         n_together * block_bytes / _bandwidth(storage, block_bytes, depth, sequential)
@@ -153,9 +153,9 @@ def filling_s(n_bytes: float, fresh_page_s: Seconds) -> Seconds:
     Direct reads land in a buffer of the lane; copying them into a weight cache faults and clears every page. The other
     lanes read on, so it delays a burst once, and a lane's next read. Of a OnePlus 15R, what a token's reads take beside
     what is proportional to its bytes is, in ms: serially 29 and 40 for Gemma-4-26B-A4B with 2 and 4 lanes (30 layers,
-    1.9 MiB a slice), 25 and 19 for Qwen3-30B-A3B (48 layers, 0.9 MiB); stalls with overlap 28 and 13 (lines through
+    1.9 MiB a slice), 25 and 20 for Qwen3-30B-A3B (48 layers, 0.9 MiB); stalls with overlap 28 and 15 (lines through
     the tokens of each run; github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1, sessions of 2026-07-12 to
-    07-17; how lanes read: core/src/moe/expert_stream_source.cpp).
+    07-14; how lanes read: core/src/moe/expert_stream_source.cpp).
     """
     return n_bytes / PAGE_BYTES * fresh_page_s
 
@@ -163,8 +163,9 @@ def filling_s(n_bytes: float, fresh_page_s: Seconds) -> Seconds:
 def lane_s(storage: Storage, block_bytes: float, fresh_page_s: Seconds, storage_factor: Seconds = 1.0) -> Seconds:
     """Time a lane is busy with one read and nothing beside it: ``s/B(s, 1) + t_fill(s)`` (R7). [s]
 
-    Of a OnePlus 15R two lanes read slices of 0.9 MiB at 1675 MiB/s and of 1.9 MiB at 1610 (the same lines, serially),
-    where its flash gives 2068 and 2053 to two reads: while one lane fills pages the other reads alone.
+    While one of two lanes fills pages the other reads alone: a OnePlus 15R reads slices of 0.9 MiB at 1675 MiB/s and of
+    1.9 MiB at 1610 (the same lines, serially), where its flash gives 2068 and 2053 to two reads. With 1.7 us a
+    page this is 1737 and 2005; the larger slices ask for 2.5 us.
     """
     alone = block_bytes / _bandwidth(storage, block_bytes, 1, sequential=False) / storage_factor
     return alone + filling_s(block_bytes, fresh_page_s)
@@ -175,8 +176,8 @@ def link_s(fetch: Fetch, rates: Rates) -> Seconds:
 
     Compressed bytes are fewer by what the draw says the ratio is better than the profile's. Behind a throttle it takes
     at least ``n/limit`` (R5): faults are taken while the throttle makes the next read wait. Lanes that also fill
-    pages bring no more than they have hands for: each read takes at least ``t_lane/Q``, or what waiting with a slot
-    leaves of ``t_lane``, if that is less (R7).
+    pages bring no more than they have hands for: at least ``n_reads·min(t_lane/Q, t_lane − L − t_fill)``, since what a
+    read waits with a slot (R3, R6) is counted there (R7).
     """
     if fetch.n_reads == 0:
         return 0.0
@@ -295,7 +296,7 @@ def rates_of(
     latency: Seconds = 0.0
     if not faulting:
         reads = plan.request_bytes, plan.queue_depth
-        latency = read_latency_s(device.storage, *reads, sequential=True, n_together=plan.n_together)
+        latency = read_latency_s(device.storage, *reads, sequential=plan.in_order, n_together=plan.n_together)
     fresh = _value(device.memory.fresh_page, 0.0) * factors.fresh
     return Rates(
         memory_bytes_per_s=device.memory.read_bandwidth.value * factors.memory,
@@ -313,7 +314,7 @@ def rates_of(
         read_limit_bytes_per_s=read_limit_bytes_per_s,
         fault_overhead_s=device.storage.fault_overhead.value * factors.fault_overhead if faulting else 0.0,
         read_latency_s=latency / factors.storage + filling_s(plan.fresh_bytes, fresh),
-        fresh_page_s=fresh if plan.fresh_bytes else None,
+        fresh_page_s=fresh if plan.fresh_bytes and device.memory.fresh_page else None,
         decompress_bytes_per_s=decompress * factors.decompress * factors.core_speed,
         commit_bytes_per_s=_value(device.memory.commit_bandwidth, inf) * factors.commit,
         swap_fault_s=_value(device.memory.swap_fault, 0.0) * factors.swap,

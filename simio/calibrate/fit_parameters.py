@@ -38,7 +38,7 @@ PARAMETERS = (
     Parameter("layer_overhead", ("cpu.layer_overhead",), "barriers and dispatch of a layer"),
     Parameter("read_bandwidth", ("memory.read_bandwidth",), "RAM that all threads read"),
     Parameter("commit_bandwidth", ("memory.commit_bandwidth",), "pages a weight cache lets go for new ones"),
-    Parameter("handover", ("cpu.handover",), "waking threads that wait for a slice"),
+    Parameter("handover", ("cpu.handover",), "waking threads that wait for reads of experts"),
     Parameter("swap_fault", ("memory.swap_fault",), "a page that comes back from swap"),
     Parameter("fresh_page", ("memory.fresh_page",), "a page that a lane is the first to touch"),
     Parameter("fault_overhead", ("storage.fault_overhead",), "CPU time of a page fault"),

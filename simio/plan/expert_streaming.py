@@ -382,6 +382,7 @@ def stream(
         request_bytes=request_bytes(scenario, layout),
         ram=RamUse(held, 0, shares.kv_cache, shares.buffers, budget),
         notes=(*_notes(scenario, layout, shares), *overflowed, *_wasted(walker, scenario.n_tokens - 1)),
+        in_order=False,
         n_together=n_together(scenario, layout),
         fresh_bytes=fresh_bytes(scenario, layout),
         cache_hit_ratio=walker.n_hits / walker.n_lookups if shares.cache else None,

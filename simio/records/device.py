@@ -76,7 +76,7 @@ class Cpu:
     layer_overhead: Quantity  # synchronisation and dispatch per layer [s]
     parallel_efficiency: Quantity | None = None  # rate of a core with all cores busy ÷ alone; None: 1
     thread_efficiency: Quantity | None = None  # of a compute thread when all share every matrix ÷ alone; None: 1
-    handover: Quantity | None = None  # waking threads that wait for a slice of an expert [s]; None: nothing
+    handover: Quantity | None = None  # waking threads that wait for reads of experts [s]; None: nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,6 +100,7 @@ class Plan:
     request_bytes: int  # nominal size of one read
     ram: RamUse
     notes: tuple[str, ...] = ()
+    in_order: bool = True  # reads go through the file from front to back
     n_together: int = 1  # reads that a burst begins with
     fresh_bytes: int = 0  # of one read that land in pages nobody has touched
     cache_hit_ratio: float | None = None  # of experts decoded tokens look up in the weight cache; None: not counted

@@ -261,6 +261,7 @@ class _Mixture:
             "stream", (), (), expert_streaming.prefetch_depth(self.layout), 0, scenario.queue_depth or 1,
             scenario.n_workers or 1, scenario.n_threads or 1,
             expert_streaming.request_bytes(scenario, self.layout), RamUse(0, 0, 0, 0, 0),
+            in_order=False,
             n_together=expert_streaming.n_together(scenario, self.layout),
             fresh_bytes=expert_streaming.fresh_bytes(scenario, self.layout),
         )  # fmt: skip

@@ -17,7 +17,15 @@ from simio.predict.point import Point, evaluate, plan_of
 from simio.predict.resolve import complete, resolve
 from simio.records.device import Device, Thermal
 from simio.records.scenario import Scenario
-from simio.service_times import derated, heat_state, read_bandwidth, read_latency_s
+from simio.service_times import (
+    Factors,
+    derated,
+    heat_state,
+    link_s,
+    rates_of,
+    read_bandwidth,
+    read_latency_s,
+)
 
 MIXTURE = profile(model(n_experts=4, top_k=1))
 SLICE = (MB + ALIGN_BYTES) / 2e9  # on the 2 GB/s link
@@ -121,11 +129,32 @@ def test_lanes_that_fill_pages_bring_no_more_than_they_have_hands_for():
     for lanes, more in ((1, 3 * fill), (2, 2 * fill - SLICE), (4, fill)):
         found = token(caring(), lanes, 20e-6, 3) - token(caring(), lanes, 0.0, 3)
         assert found == pytest.approx(3 * more, rel=0.02)
-    # where a lone read takes twice its share of the link, two lanes keep it busy, unless they have pages to fill
-    waiting = replace(caring(), storage=device(latency_s=SLICE).storage)
-    for page_s, each in ((0.0, SLICE), (2e-6, (2 * SLICE + MB / 4096 * 2e-6) / 2)):
-        more = token(waiting, 2, page_s, 8) - token(waiting, 2, page_s, 4)
-        assert more == pytest.approx(3 * 4 * (each + EXPERT + 1e-3), rel=0.01)  # and 1 ms of care
+
+
+def test_two_lanes_keep_up_with_the_flash_unless_they_have_pages_to_fill():
+    # a lone read takes twice its share of the link, and a missing expert is three reads at once
+    on = replace(caring(), storage=device(latency_s=SLICE).storage)
+    plan = plan_of(complete(scenario(dense_weights="anon", queue_depth=2), on, MIXTURE))
+    assert (plan.n_together, plan.in_order) == (1, False)  # its experts are of one slice
+    read = next(f for p in plan.passes[1:] for step in p.steps for f in step.fetches)
+
+    def link(page_s: float) -> float:
+        filling = replace(on, memory=replace(on.memory, fresh_page=number(page_s, "s")))
+        return float(link_s(read, rates_of(filling, replace(plan, n_together=3), "raw", Factors())))
+
+    fill = MB / 4096 * 1e-6
+    assert link(1e-9) == pytest.approx(SLICE, rel=0.01)
+    assert link(1e-6) == pytest.approx((2 * SLICE + fill) / 2, rel=0.01)
+    # beyond that a read holds its slot longer than the link, which counts the rest
+    assert link(20e-6) == pytest.approx(2 * SLICE, rel=0.03)
+
+
+def test_a_missing_expert_is_as_many_reads_as_it_has_slices():
+    def together(contiguous: bool) -> int:
+        asked = {"dense_weights": "anon", "n_tokens": 2, "contiguous_experts": contiguous}
+        return plan_of(resolve(Scenario(device="oneplus15r", model="qwen3-30b-a3b:q4_k_m", **asked))).n_together
+
+    assert (together(False), together(True)) == (3, 1)
 
 
 def test_with_all_experts_cached_only_products_are_left():
@@ -280,6 +309,12 @@ def test_prompts_are_more_varied_than_what_is_written():
     for seed in range(3):
         routing = draw_routing(48, 128, 6, 32, 32, seed)
         assert used(routing[:32]) > 1.1 * used(routing[32:])
+
+
+def test_more_tokens_leave_what_is_drawn_as_it_is():
+    longer = draw_routing(4, 16, 2, 33, 70, 3)
+    assert draw_routing(4, 16, 2, 33, 31, 3) == longer[: 33 + 31]
+    assert draw_routing(4, 16, 2, 33, 32, 3) == longer[: 33 + 32]
 
 
 def test_layout_of_the_mixture():
