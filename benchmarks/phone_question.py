@@ -229,7 +229,7 @@ What misses or nearly does, and what was tried.
 - *What would move it*: page faults or pressure stall figures as an input, and the engine's version.
 - *Overlap without a cache* has the sign and not the size.
 - *A mapped mixture, kept.* A mapped Gemma ran at 0.36 tokens/s, a mapped Qwen of 18.5 GB at 2, both with tokens of 0.2
-  and of 6 s. No share of the page cache gives both: 0.41 of what is available is nearest, 0.49 and 1.57 (half gave 1.6
+  and of 6 s. No share of the page cache gives both: 0.41 of what is available is nearest, 0.49 and 1.58 (half gave 1.6
   and 1.75, all of it about 4 for both). Chosen on these two runs, so no evidence for them."""
 _REGENERATE = "Regenerate: `python benchmarks/phone_question.py ../shared --markdown reports/accuracy.md`"
 
