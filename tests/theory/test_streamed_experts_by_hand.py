@@ -115,7 +115,7 @@ def test_a_burst_of_several_reads_waits_less_than_a_lone_one():
     assert waited(1) > waited(2) > waited(4) == waited(9) == 0.0
 
 
-def test_lanes_that_fill_pages_bring_no_more_than_they_have_hands_for():
+def test_a_lane_that_fills_pages_reads_nothing_meanwhile():
     def token(on: Device, lanes: int, page_s: float, top_k: int) -> float:
         on = replace(on, memory=replace(on.memory, fresh_page=number(page_s, "s")))
         mixture = profile(model(n_experts=8, top_k=top_k))
