@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from acceptance import HEAD, Line
 from phone_effects import EFFECTS, QWEN
-from repeats import floors, repeated, spread
+from repeats import floors, repeated, spread, tail_floor
 
 from simio.calibrate.fit_results import CrossValidation, Figures
 from simio.calibrate.fitting import Fitter
@@ -92,6 +92,7 @@ def phone(traces: Path) -> Iterator[Line]:
     )
     within = fmean(t <= 0.2 for t in tails)
     yield Line("… runs within 20 %", "all", f"{within:.0%}", within == 1.0)
+    yield tail_floor([run for run in runs if run.kind == "expert_stream"], 0.2)
     yield Line("shipped device file, all runs: median, 90th percentile, covered", "–", _of_rows(result.rows), True)
     yield from floors(runs)
     fitter = Fitter(runs, DEVICE)

@@ -13,6 +13,7 @@ import numpy as np
 from acceptance import Line
 
 from simio.records.measurement import Measurement
+from simio.validate.compare import p95_s
 
 
 def repeated(runs: Sequence[Measurement]) -> list[list[Measurement]]:
@@ -38,6 +39,14 @@ def floors(runs: Sequence[Measurement]) -> Iterator[Line]:
     yield Line(
         f"… one that says the median of equal runs of other sessions, {len(others)} runs", "–", spread(others), True
     )
+
+
+def tail_floor(runs: Sequence[Measurement], error: float) -> Line:
+    """How many 95th percentiles of tokens any predictor can have within ``error``."""
+    groups = [[p95_s(run.token_s) for run in group if run.token_s] for group in repeated(runs)]
+    most = sum(_within(group, error) for group in groups)
+    what = f"… most any predictor can have within {error:.0%}, {sum(map(len, groups))} runs with equal settings"
+    return Line(what, "–", f"{most} runs", True)
 
 
 def least_error(groups: Sequence[Sequence[float]], share: float) -> float:

@@ -15,16 +15,17 @@ them even without a cache, or once, when a prompt has overflowed RAM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
+from statistics import fmean
 
 from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
-from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store
-from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
+from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store, fault_bursts
+from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout
 from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
 from simio.plan.routing import union
@@ -62,6 +63,11 @@ class Shares:
     buffers: int
     room: int
     in_ram: int  # of the cache; the system has swapped out the rest
+
+    @property
+    def swapped_out(self) -> float:
+        """The share of the cache that the system has swapped out."""
+        return 1 - self.in_ram / self.cache if self.cache else 0.0
 
 
 def divide(scenario: Scenario, layout: Layout, architecture: Architecture, system: System) -> Shares:
@@ -132,7 +138,6 @@ class Walker:
     layout: Layout
     passes: Passes
     store: Store
-    swapped_dense: float  # share of the dense weights that every token brings back
     overlaps: bool
     routing: list[Routing]
     trace: RoutingTrace | None
@@ -145,29 +150,36 @@ class Walker:
     _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
     _steps: dict[tuple[int, Need, int, int], tuple[Step, ...]] = field(default_factory=dict)
 
-    def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Pass:
-        """One batch of the prompt, or one decoded token."""
-        steps: list[Step] = []
-        chosen = iter(routing)
-        layer_number = 0
-        dense_steps = self.passes.dense_steps(kind, position, n_tokens, wants_token)
-        for index, block in enumerate(self.layout.blocks):
-            if isinstance(block, Slab):
-                if index in dense_steps:
-                    steps.append(self._dense(dense_steps[index]))
-                continue
-            experts = next(chosen)
-            if kind == "decode" and self.scenario.drop_cold:
-                experts = self._without_cold(index, experts, self._weights(position, layer_number, len(experts)))
-            need = self._need(index, block, experts, layer_number)
-            if kind == "decode":
+    def needs(self, position: int, routing: Routing, *, decoded: bool) -> list[Need]:
+        """What each expert layer needs for one batch of the prompt, or for one decoded token."""
+        found = []
+        layers = ((i, block) for i, block in enumerate(self.layout.blocks) if isinstance(block, ExpertLayer))
+        for number, ((index, block), chosen) in enumerate(zip(layers, routing, strict=True)):
+            experts = chosen
+            if decoded and self.scenario.drop_cold:
+                experts = self._without_cold(index, chosen, self._weights(position, number, len(chosen)))
+            found.append(self._need(index, block, experts, number))
+            if decoded:
                 self.n_lookups += len(experts)
-                self.n_hits += len(experts) - need.missing
-            steps += self.expert_steps(block, need, n_tokens if kind == "prefill" else 0, len(steps))
-            layer_number += 1
-        if kind == "decode":
+                self.n_hits += len(experts) - found[-1].missing
+        if decoded:
             self._last = list(routing)
             self.store.trim()
+        return found
+
+    def walk(
+        self, kind: str, position: int, n_tokens: int, needs: Sequence[Need], wants_token: bool, swapped_dense: float
+    ) -> Pass:
+        """One batch of the prompt, or one decoded token, that brings a share of the dense weights back from swap."""
+        steps: list[Step] = []
+        of_layers = iter(needs)
+        dense_steps = self.passes.dense_steps(kind, position, n_tokens, wants_token)
+        for index, block in enumerate(self.layout.blocks):
+            if isinstance(block, ExpertLayer):
+                batch = n_tokens if kind == "prefill" else 0
+                steps += self.expert_steps(block, next(of_layers), batch, len(steps))
+            elif index in dense_steps:
+                steps.append(_brought_back(dense_steps[index], swapped_dense))
         return Pass(kind, tuple(steps))
 
     def held(self, chosen: Routing) -> dict[Key, int]:
@@ -175,14 +187,6 @@ class Walker:
         layers = [(i, block) for i, block in enumerate(self.layout.blocks) if isinstance(block, ExpertLayer)]
         pairs = zip(layers, chosen, strict=True)
         return {(index, expert): layer.raw_bytes for (index, layer), experts in pairs for expert in experts}
-
-    def _dense(self, step: Step) -> Step:
-        share = 1.0 if self.store.is_overfull else self.swapped_dense
-        lost = round(share * sum(n for _, n in step.weight_bytes))
-        if not lost:
-            return step
-        care = Care(swap_bytes=lost)
-        return Step(step.layer, step.label, step.weight_bytes, step.kv_bytes, step.flop, step.overheads, 0, (), care)
 
     def _need(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> Need:
         """Touch the experts of one layer in the order of the router, after those read on a guess."""
@@ -235,6 +239,9 @@ class Walker:
 
         ``n_before``: steps of this pass so far.
         """
+        if need.swap_bytes:  # no read hides pages from swap: stalls are as long in a burst of page faults
+            *steps, last = self.expert_steps(layer, replace(need, swap_bytes=0), n_tokens, n_before)
+            return *steps, replace(last, care=replace(last.care or Care(), swap_bytes=need.swap_bytes))
         key = (layer.layer, need, n_tokens, n_before)
         if key not in self._steps:
             self._steps[key] = tuple(self._expert_steps(layer, need, n_tokens, n_before))
@@ -262,7 +269,7 @@ class Walker:
         # what is guessed is read from the care of the layer before on, what is needed once the router, the step before,
         # has spoken
         last_care = min(2 + len(groups), n_before)
-        care = Care(need.commit_bytes, need.swap_bytes)
+        care = Care(need.commit_bytes)
         yield Step(layer.layer, f"cache {layer.layer}", bytes_, 0.0, flop, 0, last_care, early, care)
         for number, ((bytes_, flop), fetches) in enumerate(zip(products, reads, strict=True), start=1):
             # lanes start while the cache still makes room; serially they wait for it
@@ -289,6 +296,22 @@ class Walker:
                 self._slices[key] = (Fetch(read, 1, n_bytes, 0, 0, 0, sequential=False),) * n_experts
             fetches += self._slices[key]
         return fetches
+
+
+def in_bursts(needs: list[list[Need]], swapped_out: float) -> list[list[Need]]:
+    """The needs of decoded tokens, by token and layer, with what comes back from swap as unevenly spread as it is."""
+    n_bytes = [need.swap_bytes for of_token in needs for need in of_token]
+    if not any(n_bytes):
+        return needs
+    mean, spread = fmean(n_bytes), fault_bursts(len(needs), swapped_out).tolist()
+    pairs = zip(needs, spread, strict=True)
+    return [[replace(need, swap_bytes=round(share * mean)) for need in of_token] for of_token, share in pairs]
+
+
+def _brought_back(step: Step, share: float) -> Step:
+    """A dense step that brings back that share of its weights first."""
+    lost = round(share * sum(n for _, n in step.weight_bytes))
+    return replace(step, care=Care(swap_bytes=lost)) if lost else step
 
 
 def _share_before(layer: ExpertLayer, groups: list[list[int]], number: int, ahead: float) -> float:
@@ -356,18 +379,27 @@ def stream(
     store = Store(cache, in_ram)
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
-    walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing, trace)
+    walker = Walker(scenario, layout, passes, store, bool(scenario.expert_overlap), routing, trace)
     passes.load([(load_of(scenario, shares.dense),)])
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         is_last = first + batch == scenario.prompt_tokens
         chosen = union(routing[first : first + batch])
-        passes.add(walker.walk("prefill", first, batch, chosen, is_last))
+        needs = walker.needs(first, chosen, decoded=False)
+        passes.add(walker.walk("prefill", first, batch, needs, is_last, lost))
         if is_last and name in SHARED_OUT:
             store.overflow(walker.held(chosen), shares.room)
-    overflowed = (OVERFLOW,) if store.is_overfull else ()
-    for position in range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1):
-        passes.add(walker.walk("decode", position, 1, routing[position], True))
+    is_overfull, decoded = (
+        store.is_overfull,
+        range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1),
+    )
+    of_tokens = [walker.needs(position, routing[position], decoded=True) for position in decoded]
+    if not is_overfull:
+        of_tokens = in_bursts(of_tokens, shares.swapped_out)
+    for position, needs in zip(decoded, of_tokens, strict=True):
+        is_back = is_overfull and position == scenario.prompt_tokens  # all of it, after the prompt has overflowed RAM
+        passes.add(walker.walk("decode", position, 1, needs, True, 1.0 if is_back else lost))
+    overflowed = (OVERFLOW,) if is_overfull else ()
     budget = scenario.ram_bytes or 0
     held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)  # what is past it is swapped
     return Plan(

@@ -258,14 +258,15 @@ def count_missing(distances, visit_first, capacity, room, missing, swapped):  # 
 
 def run_mixture(  # type: ignore[no-untyped-def]
     max_plus, settle, summarise, n_setup, pass_entry, entry_step, entry_kind, entry_visit, entry_place, kind_first,
-    row_step, row_router, row_care, row_swap, row_place, n_groups, place_first, place_last, fetch_class, class_bytes,
-    missing, swapped, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
+    row_step, row_router, row_care, row_place, n_groups, place_first, place_last, fetch_class, class_bytes, missing,
+    swapped, mib_in_and_out, swap_step, spread, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
 ):  # fmt: skip
     """Runs of a mixture streamed slice by slice, each with its own misses and times.
 
     The entries of pass i are ``pass_entry[i] : pass_entry[i + 1]``: a step that is the same in all runs, or (``kind``
     at least 0) the visit of an expert layer, which is care of the cache and ``n_groups`` steps. Kind k with m experts
-    missing is row ``kind_first[k] + m`` of the tables.
+    missing is row ``kind_first[k] + m`` of the tables. Step ``swap_step`` is a MiB through swap: those of visit v in a
+    prompt are ``mib_in_and_out[v]`` for each expert swapped, those of any visit in decoded pass i are ``spread[:, i]``.
     """
     n_passes, n_fetches = len(pass_entry) - 1, len(fetch_class)
     is_read = np.ones(n_fetches, np.bool_)
@@ -298,13 +299,18 @@ def run_mixture(  # type: ignore[no-untyped-def]
                     s += 1
                     continue
                 row = kind_first[k] + missing[j, entry_visit[e]]
-                care = compute[j, row_care[row]] + compute[j, row_swap[kind_first[k] + swapped[j, entry_visit[e]]]]
-                s_compute[s] = care
+                if i < n_setup:
+                    mib = swapped[j, entry_visit[e]] * mib_in_and_out[entry_visit[e]]
+                else:
+                    mib = spread[j, i - n_setup]
+                s_compute[s] = compute[j, row_care[row]]
                 first[s] = last[s] = router[s] = 0
-                sums[i, 3] += care
+                sums[i, 3] += s_compute[s]
                 s += 1
                 for g in range(n_groups):
                     s_compute[s] = compute[j, row_step[row, g]]
+                    if g == n_groups - 1:
+                        s_compute[s] += mib * compute[j, swap_step]
                     router[s] = row_router[row, g]
                     first[s], last[s] = place_first[row_place[row, g]], place_last[row_place[row, g]]
                     sums[i, 3] += s_compute[s]

@@ -20,7 +20,7 @@ from simio.cache.stack_distance import distances
 from simio.errors import InfeasibleError, SimioError
 from simio.plan import expert_streaming
 from simio.plan.build import routing_of
-from simio.plan.expert_store import IN_AND_OUT, Store
+from simio.plan.expert_store import IN_AND_OUT, Store, fault_bursts
 from simio.plan.expert_streaming import Need, Shares, Walker, divide, references
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.memory import System
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from simio.sweep.frames import Frame
 
 Column = NDArray[Any]
+MIB = 1024**2
 
 
 def is_kind(scenario: Scenario, layout: Layout) -> bool:
@@ -104,7 +105,6 @@ class _Template:
     row_step: Column
     row_router: Column
     row_care: Column
-    row_swap: Column
     row_place: Column
     place_first: Column
     place_last: Column
@@ -112,6 +112,7 @@ class _Template:
     distances: Column
     visit_first: Column
     visit_bytes: Column  # of one expert of the layer visited
+    swap_step: int  # class of a MiB through swap
     first_decoded: int  # visit
     touched_bytes: int  # weights that decoded tokens multiply
     walked_bytes: float  # those and the KV cache, of a decoded token on average
@@ -133,8 +134,8 @@ def _template(one: Resolved) -> _Template:
     return _templates[key][1]
 
 
-#: Classes of the step before the reads and of swapping in so many experts; of each step its class, router and place.
-_Row = tuple[int, int, list[tuple[int, int, int]]]
+#: The class of the step before the reads; of each step its class, router and place.
+_Row = tuple[int, list[tuple[int, int, int]]]
 
 
 class _Maker:
@@ -148,7 +149,7 @@ class _Maker:
         passes = Passes(one.layout, one.profile.model.architecture, s.kv_bytes_per_value, s.top_k or 0)
         self.routing = routing_of(s, one.layout, one.trace)
         self.walker = Walker(
-            s, one.layout, passes, Store(NoCache(), None), 0.0, bool(s.expert_overlap), self.routing, one.trace
+            s, one.layout, passes, Store(NoCache(), None), bool(s.expert_overlap), self.routing, one.trace
         )
         self.entries: list[tuple[int, int, int, int]] = []  # step class, kind, visit, place
         self.pass_entry = [0]
@@ -177,15 +178,15 @@ class _Maker:
         sizes = np.array([n for _, n in looked_up], np.int64)
         place_first, place_last, fetch_class = self.pool.laid_out()
         step, kind, visit, place = (np.array(column, np.int64) for column in zip(*self.entries, strict=True))
-        groups = np.array([row[2] for row in self.rows], np.int64)
+        groups = np.array([groups for _, groups in self.rows], np.int64)
         walked = (self.touched + self.kv_bytes) / (len(self.pass_entry) - 1 - n_setup)
         return _Template(
             self.classes, n_setup, np.array(self.pass_entry), step, kind, visit, place, np.array(self.kind_first),
             np.ascontiguousarray(groups[:, :, 0]), np.ascontiguousarray(groups[:, :, 1]),
-            np.array([row[0] for row in self.rows]), np.array([row[1] for row in self.rows]),
-            np.ascontiguousarray(groups[:, :, 2]), place_first, place_last, fetch_class, distances(keys, sizes),
-            np.array(self.visit_first), np.array(self.visit_bytes), first_decoded, self.touched, walked,
-            int(sizes.max()),
+            np.array([care for care, _ in self.rows]), np.ascontiguousarray(groups[:, :, 2]), place_first, place_last,
+            fetch_class, distances(keys, sizes), np.array(self.visit_first), np.array(self.visit_bytes),
+            self.classes.step(Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=MIB))), first_decoded, self.touched,
+            walked, int(sizes.max()),
         )  # fmt: skip
 
     def _fixed(self, step: Step) -> None:
@@ -221,18 +222,18 @@ class _Maker:
             for m in range(n_experts + 1):
                 need = Need(n_experts, m, m * layer.raw_bytes if caches else 0, 0)
                 steps = self.walker.expert_steps(layer, need, n_tokens, n_before)
-                self.rows.append(self._row(m * layer.raw_bytes, steps))
+                self.rows.append(self._row(steps))
             touched = sum(n for step in steps for _, n in step.weight_bytes)
             self.kinds[key] = len(self.kind_first), len(steps), touched
             self.kind_first.append(first)
         return self.kinds[key]
 
-    def _row(self, n_bytes: int, steps: tuple[Step, ...]) -> _Row:
-        """Of a number of experts that have ``n_bytes``: ``steps`` with that many missing."""
+    def _row(self, steps: tuple[Step, ...]) -> _Row:
+        """Of a visit with some number of experts missing: its ``steps``."""
         care, *groups = steps
-        swap = Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=IN_AND_OUT * n_bytes))
-        of_groups = [(self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups]
-        return self.classes.step(care), self.classes.step(swap), of_groups
+        return self.classes.step(care), [
+            (self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +245,7 @@ class _Mixture:
     loop: Mapping[str, Any]
     missing: Column
     swapped: Column
+    spread: Column  # MiB through swap in any visit of each decoded pass
 
     @property
     def flat(self) -> _Template:
@@ -271,9 +273,10 @@ class _Mixture:
         self.loop["run_mixture"](
             self.loop["max_plus"], self.loop["settle"], self.loop["summarise"], t.n_setup, t.pass_entry, t.entry_step,
             t.entry_kind, t.entry_visit, t.entry_place, t.kind_first, t.row_step, t.row_router, t.row_care,
-            t.row_swap, t.row_place, t.row_step.shape[1], t.place_first, t.place_last, t.fetch_class,
-            t.classes.column("link_bytes"), self.missing, self.swapped, plan.prefetch_depth, plan.queue_depth,
-            plan.n_workers, times.link, times.compute, times.latency, recurrence.N_STATES, out,
+            t.row_place, t.row_step.shape[1], t.place_first, t.place_last, t.fetch_class,
+            t.classes.column("link_bytes"), self.missing, self.swapped, t.visit_bytes * (IN_AND_OUT / MIB),
+            t.swap_step, self.spread, plan.prefetch_depth, plan.queue_depth, plan.n_workers, times.link,
+            times.compute, times.latency, recurrence.N_STATES, out,
         )  # fmt: skip
         return out
 
@@ -300,10 +303,14 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     n_visits = len(template.visit_bytes)
     missing, swapped = np.empty((len(runs), n_visits), np.int16), np.empty((len(runs), n_visits), np.int16)
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
-    runner = _Mixture(template, one.layout, loop, missing, swapped)
+    decoded = slice(template.first_decoded, None)
+    brought_back = IN_AND_OUT * (swapped[:, decoded] @ template.visit_bytes[decoded])
+    n_passes = len(template.pass_entry) - 1 - template.n_setup
+    uneven = np.stack([fault_bursts(n_passes, s.swapped_out) for s in chosen])
+    spread = np.rint((brought_back / (n_visits - template.first_decoded))[:, None] * uneven) / MIB
+    runner = _Mixture(template, one.layout, loop, missing, swapped, spread)
     some = Outcome.empty(len(runs))
     frames.fill(some, *frames.run_hot(frame.only(runs), one, runner))
-    decoded = slice(template.first_decoded, None)
     missed = missing[:, decoded] @ template.visit_bytes[decoded]
     n_lookups = template.visit_first[-1] - template.visit_first[template.first_decoded]
     hits = n_lookups - missing[:, decoded].sum(axis=1, dtype=np.int64)
