@@ -30,10 +30,11 @@ from simio.cache.lru import Lru
 IN_AND_OUT = 2
 #: Tokens from one burst of page faults to the next: seven in 880 tokens of the runs below.
 BURST_EVERY = 120
-#: The ``x`` of all tokens that have most faults have ``1 − e^−(x/BURST)^STRETCH`` of them. Least squares to the mean of
-#: the five runs on a OnePlus 15R with 100 or more major faults a token, first 16 tokens left out: half of the faults
-#: fall into 2.1 % of the tokens, 80 % into 6.2, 95 % into 15.3, one after the other (github.com/Helldez/BigMoeOnEdge
-#: docs/bench-data, commit 2d4f2b1: 2026-07-17 gemma_kdef, qwen_k6; 07-20 qwen-lfu_a, sidecar a2, b2).
+#: The share ``x`` of the tokens that has most faults has ``1 − e^−(x/BURST)^STRETCH`` of them: least squares to the
+#: mean of the five runs on a OnePlus 15R with 100 or more major faults a token, the first 16 tokens left out. Half of
+#: them falls into 2.1 % of the tokens (0.8 to 4.7), 80 % into 6.2 (2 to 12), 95 % into 15.3 (3.5 to 27), in four of the
+#: runs neighbours (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1: 2026-07-17 gemma_kdef, qwen_k6;
+#: 07-20-cache-replay qwen-lfu_a; 07-20-sidecar qw-a2, qw-b2). Two more of the sidecar's settings had next to none.
 BURST, STRETCH = 0.034, 0.75
 #: Policies that give each layer a share.
 SHARED_OUT = ("layer_lru", "layer_lfu")
@@ -76,26 +77,29 @@ class Store:
         self.is_overfull = False
 
 
-def fault_bursts(n_tokens: int, swapped_out: float) -> NDArray[np.float64]:
-    """How much more than on average each of ``n_tokens`` brings back from swap: shape (n_tokens,), mean 1 (P2).
+def fault_bursts(most: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How much more than on average each token of a run brings back from swap: shape (n_tokens,), mean 1 (P2).
 
-    ``swapped_out`` is the share of the cache that is, on average. In a burst it is all of the cache at most.
+    ``most``, shape (n_tokens,), is how much that would be if all it hits was swapped: what a burst has beyond that goes
+    to other tokens. There is one burst for every 120 tokens, in the middle of them, and one at least.
 
-    >>> fault_bursts(8, swapped_out=0.01).round(2).tolist()
+    >>> fault_bursts(np.full(8, 100.0)).round(2).tolist()
     [0.0, 0.0, 0.0, 0.0, 7.44, 0.47, 0.07, 0.01]
-    >>> fault_bursts(8, swapped_out=0.5).round(2).tolist()
+    >>> fault_bursts(np.full(8, 2.0)).round(2).tolist()
     [0.35, 0.09, 0.02, 0.01, 2.0, 2.0, 2.0, 1.54]
     """
+    n_tokens = len(most)
+    if (all_hit := float(most.sum())) <= n_tokens:  # everything is swapped
+        return most * (n_tokens / all_hit)
     n_bursts = max(1, round(n_tokens / BURST_EVERY))
-    length = n_tokens / n_bursts
-    age = (np.arange(n_tokens) + length / 2) % length / length  # the first begins half-way to the second
-    share: NDArray[np.float64] = np.exp(-((age / BURST) ** STRETCH)) - np.exp(
-        -(((age + 1 / length) / BURST) ** STRETCH)
-    )
-    share *= n_tokens / share.sum()
-    most, full = 1 / max(swapped_out, 1 / n_tokens), np.zeros(n_tokens, np.bool_)
-    while (share > most * (1 + 1e-9)).any():  # what is too much goes to the others
+    length, tokens = n_tokens / n_bursts, np.arange(n_tokens)
+    starts = ((np.arange(n_bursts) + 0.5) * length).astype(int)
+    age = (tokens - starts[np.searchsorted(starts, tokens, side="right") - 1]) % n_tokens
+    left = np.exp(-((np.stack([age, age + 1]) / length / BURST) ** STRETCH))  # before and after each token
+    share: NDArray[np.float64] = (left[0] - left[1]) * n_tokens / (left[0] - left[1]).sum()
+    full = np.zeros(n_tokens, np.bool_)
+    while (share > most * (1 + 1e-9)).any():
         full |= share > most
-        share[full] = most
-        share[~full] *= (n_tokens - most * full.sum()) / share[~full].sum()
+        share[full] = most[full]
+        share[~full] *= (n_tokens - most[full].sum()) / share[~full].sum()
     return share

@@ -19,12 +19,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from random import Random
-from statistics import fmean
+
+import numpy as np
 
 from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
-from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store, fault_bursts
+from simio.plan.expert_store import IN_AND_OUT, OVERFLOW, SHARED_OUT, Key, Store, fault_bursts
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout
 from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
@@ -63,11 +64,6 @@ class Shares:
     buffers: int
     room: int
     in_ram: int  # of the cache; the system has swapped out the rest
-
-    @property
-    def swapped_out(self) -> float:
-        """The share of the cache that the system has swapped out."""
-        return 1 - self.in_ram / self.cache if self.cache else 0.0
 
 
 def divide(scenario: Scenario, layout: Layout, architecture: Architecture, system: System) -> Shares:
@@ -298,14 +294,18 @@ class Walker:
         return fetches
 
 
-def in_bursts(needs: list[list[Need]], swapped_out: float) -> list[list[Need]]:
-    """The needs of decoded tokens, by token and layer, with what comes back from swap as unevenly spread as it is."""
-    n_bytes = [need.swap_bytes for of_token in needs for need in of_token]
-    if not any(n_bytes):
+def in_bursts(needs: list[list[Need]], expert_bytes: Sequence[int]) -> list[list[Need]]:
+    """The needs of decoded tokens, by token and layer, with what comes back from swap dealt out in bursts.
+
+    ``expert_bytes``: of one expert of each layer. The total stays; what a token has of it, its layers share alike.
+    """
+    if not (total := sum(need.swap_bytes for of_token in needs for need in of_token)):
         return needs
-    mean, spread = fmean(n_bytes), fault_bursts(len(needs), swapped_out).tolist()
-    pairs = zip(needs, spread, strict=True)
-    return [[replace(need, swap_bytes=round(share * mean)) for need in of_token] for of_token, share in pairs]
+    hits = [[need.n_experts - need.missing for need in of_token] for of_token in needs]
+    mean = total / len(needs)
+    shares = fault_bursts(IN_AND_OUT * np.array(hits) @ np.array(expert_bytes) / mean)
+    of_layers = [round(of_token * mean / len(expert_bytes)) for of_token in shares.tolist()]
+    return [[replace(need, swap_bytes=n) for need in of_token] for of_token, n in zip(needs, of_layers, strict=True)]
 
 
 def _brought_back(step: Step, share: float) -> Step:
@@ -389,13 +389,11 @@ def stream(
         passes.add(walker.walk("prefill", first, batch, needs, is_last, lost))
         if is_last and name in SHARED_OUT:
             store.overflow(walker.held(chosen), shares.room)
-    is_overfull, decoded = (
-        store.is_overfull,
-        range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1),
-    )
+    is_overfull = store.is_overfull
+    decoded = range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1)
     of_tokens = [walker.needs(position, routing[position], decoded=True) for position in decoded]
     if not is_overfull:
-        of_tokens = in_bursts(of_tokens, shares.swapped_out)
+        of_tokens = in_bursts(of_tokens, [b.raw_bytes for b in layout.blocks if isinstance(b, ExpertLayer)])
     for position, needs in zip(decoded, of_tokens, strict=True):
         is_back = is_overfull and position == scenario.prompt_tokens  # all of it, after the prompt has overflowed RAM
         passes.add(walker.walk("decode", position, 1, needs, True, 1.0 if is_back else lost))

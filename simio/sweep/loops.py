@@ -259,14 +259,14 @@ def count_missing(distances, visit_first, capacity, room, missing, swapped):  # 
 def run_mixture(  # type: ignore[no-untyped-def]
     max_plus, settle, summarise, n_setup, pass_entry, entry_step, entry_kind, entry_visit, entry_place, kind_first,
     row_step, row_router, row_care, row_place, n_groups, place_first, place_last, fetch_class, class_bytes, missing,
-    swapped, mib_in_and_out, swap_step, spread, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
+    swapped, swap_step, expert_mib, burst_mib, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
 ):  # fmt: skip
     """Runs of a mixture streamed slice by slice, each with its own misses and times.
 
     The entries of pass i are ``pass_entry[i] : pass_entry[i + 1]``: a step that is the same in all runs, or (``kind``
     at least 0) the visit of an expert layer, which is care of the cache and ``n_groups`` steps. Kind k with m experts
-    missing is row ``kind_first[k] + m`` of the tables. Step ``swap_step`` is a MiB through swap: those of visit v in a
-    prompt are ``mib_in_and_out[v]`` for each expert swapped, those of any visit in decoded pass i are ``spread[:, i]``.
+    missing is row ``kind_first[k] + m`` of the tables. ``swap_step`` is a MiB through swap: visit v of a prompt has
+    ``expert_mib[v]`` of them for each expert swapped, every visit of decoded pass i ``burst_mib[:, i]``.
     """
     n_passes, n_fetches = len(pass_entry) - 1, len(fetch_class)
     is_read = np.ones(n_fetches, np.bool_)
@@ -300,9 +300,9 @@ def run_mixture(  # type: ignore[no-untyped-def]
                     continue
                 row = kind_first[k] + missing[j, entry_visit[e]]
                 if i < n_setup:
-                    mib = swapped[j, entry_visit[e]] * mib_in_and_out[entry_visit[e]]
+                    mib = swapped[j, entry_visit[e]] * expert_mib[entry_visit[e]]
                 else:
-                    mib = spread[j, i - n_setup]
+                    mib = burst_mib[j, i - n_setup]
                 s_compute[s] = compute[j, row_care[row]]
                 first[s] = last[s] = router[s] = 0
                 sums[i, 3] += s_compute[s]

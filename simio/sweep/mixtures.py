@@ -179,14 +179,14 @@ class _Maker:
         place_first, place_last, fetch_class = self.pool.laid_out()
         step, kind, visit, place = (np.array(column, np.int64) for column in zip(*self.entries, strict=True))
         groups = np.array([groups for _, groups in self.rows], np.int64)
+        swap = Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=MIB))
         walked = (self.touched + self.kv_bytes) / (len(self.pass_entry) - 1 - n_setup)
         return _Template(
             self.classes, n_setup, np.array(self.pass_entry), step, kind, visit, place, np.array(self.kind_first),
             np.ascontiguousarray(groups[:, :, 0]), np.ascontiguousarray(groups[:, :, 1]),
             np.array([care for care, _ in self.rows]), np.ascontiguousarray(groups[:, :, 2]), place_first, place_last,
             fetch_class, distances(keys, sizes), np.array(self.visit_first), np.array(self.visit_bytes),
-            self.classes.step(Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=MIB))), first_decoded, self.touched,
-            walked, int(sizes.max()),
+            self.classes.step(swap), first_decoded, self.touched, walked, int(sizes.max()),
         )  # fmt: skip
 
     def _fixed(self, step: Step) -> None:
@@ -245,7 +245,7 @@ class _Mixture:
     loop: Mapping[str, Any]
     missing: Column
     swapped: Column
-    spread: Column  # MiB through swap in any visit of each decoded pass
+    burst_mib: Column  # through swap in any visit of each decoded pass
 
     @property
     def flat(self) -> _Template:
@@ -274,9 +274,9 @@ class _Mixture:
             self.loop["max_plus"], self.loop["settle"], self.loop["summarise"], t.n_setup, t.pass_entry, t.entry_step,
             t.entry_kind, t.entry_visit, t.entry_place, t.kind_first, t.row_step, t.row_router, t.row_care,
             t.row_place, t.row_step.shape[1], t.place_first, t.place_last, t.fetch_class,
-            t.classes.column("link_bytes"), self.missing, self.swapped, t.visit_bytes * (IN_AND_OUT / MIB),
-            t.swap_step, self.spread, plan.prefetch_depth, plan.queue_depth, plan.n_workers, times.link,
-            times.compute, times.latency, recurrence.N_STATES, out,
+            t.classes.column("link_bytes"), self.missing, self.swapped, t.swap_step,
+            t.visit_bytes * (IN_AND_OUT / MIB), self.burst_mib, plan.prefetch_depth, plan.queue_depth,
+            plan.n_workers, times.link, times.compute, times.latency, recurrence.N_STATES, out,
         )  # fmt: skip
         return out
 
@@ -304,11 +304,8 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     missing, swapped = np.empty((len(runs), n_visits), np.int16), np.empty((len(runs), n_visits), np.int16)
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
     decoded = slice(template.first_decoded, None)
-    brought_back = IN_AND_OUT * (swapped[:, decoded] @ template.visit_bytes[decoded])
-    n_passes = len(template.pass_entry) - 1 - template.n_setup
-    uneven = np.stack([fault_bursts(n_passes, s.swapped_out) for s in chosen])
-    spread = np.rint((brought_back / (n_visits - template.first_decoded))[:, None] * uneven) / MIB
-    runner = _Mixture(template, one.layout, loop, missing, swapped, spread)
+    burst_mib = _in_bursts(template, missing[:, decoded], swapped[:, decoded])
+    runner = _Mixture(template, one.layout, loop, missing, swapped, burst_mib)
     some = Outcome.empty(len(runs))
     frames.fill(some, *frames.run_hot(frame.only(runs), one, runner))
     missed = missing[:, decoded] @ template.visit_bytes[decoded]
@@ -318,6 +315,20 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     some.set("cache_hit_ratio", np.where(capacity > 0, hits / n_lookups, np.nan))
     some.set("peak_ram_bytes", np.array([_peak(s, j) for s, j in zip(chosen, _budgets(frame, one)[runs], strict=True)]))
     found.put(runs, some)
+    return found
+
+
+def _in_bursts(template: _Template, missing: Column, swapped: Column) -> Column:
+    """MiB that go through swap in each visit of a decoded pass, run by pass: ``expert_streaming.in_bursts``."""
+    n_passes = len(template.pass_entry) - 1 - template.n_setup
+    n_visits = missing.shape[1] // n_passes
+    expert_bytes = template.visit_bytes[template.first_decoded :]
+    hits = np.diff(template.visit_first)[template.first_decoded :] - missing
+    mean = IN_AND_OUT * (swapped @ expert_bytes) / n_passes
+    found = np.zeros((len(missing), n_passes))
+    for j in np.flatnonzero(mean):
+        most = IN_AND_OUT * (hits[j] * expert_bytes).reshape(n_passes, n_visits).sum(axis=1) / mean[j]
+        found[j] = np.rint(fault_bursts(most) * mean[j] / n_visits) / MIB
     return found
 
 
