@@ -103,3 +103,14 @@ def fault_bursts(most: NDArray[np.float64]) -> NDArray[np.float64]:
         share[full] = most[full]
         share[~full] *= (n_tokens - most[full].sum()) / share[~full].sum()
     return share
+
+
+def in_bursts(swap_bytes: NDArray[np.int64], hit_bytes: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What goes through swap for each token of a run, shape (n_tokens,), as it comes in bursts. [whole bytes]
+
+    ``swap_bytes`` is what would if the system took as much all the time, ``hit_bytes`` what tokens find in the cache.
+    The total stays.
+    """
+    if not (mean := float(swap_bytes.mean())):
+        return np.zeros(len(swap_bytes))
+    return np.rint(fault_bursts(IN_AND_OUT * hit_bytes / mean) * mean, dtype=np.float64)

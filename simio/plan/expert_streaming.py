@@ -15,8 +15,8 @@ them even without a cache, or once, when a prompt has overflowed RAM.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
@@ -25,8 +25,8 @@ import numpy as np
 from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
-from simio.plan.expert_store import IN_AND_OUT, OVERFLOW, SHARED_OUT, Key, Store, fault_bursts
-from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout
+from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store, in_bursts
+from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
 from simio.plan.routing import union
@@ -105,7 +105,6 @@ class Need:
     n_experts: int
     missing: int  # experts to read
     commit_bytes: int
-    swap_bytes: int  # in, and of what makes room for it out
     guessed: int = 0  # experts read ahead of the router, in vain or not
 
     def ahead(self, number: int, n_lanes: int) -> float:
@@ -115,7 +114,7 @@ class Need:
         its last lane load arrive together. Of ``n`` experts the first of the last ``r`` of ``m`` missing ones is at
         place ``(m−r+1)(n+1)/(m+1)`` on average; those before it need not wait.
 
-        >>> Need(8, 1, 0, 0).ahead(0, 4), Need(8, 2, 0, 0).ahead(0, 4), Need(8, 2, 0, 0).ahead(0, 1)
+        >>> Need(8, 1, 0).ahead(0, 4), Need(8, 2, 0).ahead(0, 4), Need(8, 2, 0).ahead(0, 1)
         (0.4375, 0.25, 0.625)
         """
         if not self.missing:
@@ -126,6 +125,19 @@ class Need:
         return (place - 1) / self.n_experts
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A pass, what its experts bring through swap, and what of them the cache holds."""
+
+    bare: Pass  # without what goes through swap
+    swap_bytes: int  # in, and of what makes room for it out
+    hit_bytes: int
+
+    def with_swap(self, n_bytes: int) -> Pass:
+        """The pass with so much of it, last: no read hides it, as stalls are no shorter in bursts of page faults."""
+        return self.bare.with_last_swap(self.bare.last_swap_bytes + n_bytes)
+
+
 @dataclass(slots=True)
 class Walker:
     """Builds the passes of a run, token by token."""
@@ -134,6 +146,7 @@ class Walker:
     layout: Layout
     passes: Passes
     store: Store
+    swapped_dense: float  # share of the dense weights that every token brings back
     overlaps: bool
     routing: list[Routing]
     trace: RoutingTrace | None
@@ -146,37 +159,33 @@ class Walker:
     _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
     _steps: dict[tuple[int, Need, int, int], tuple[Step, ...]] = field(default_factory=dict)
 
-    def needs(self, position: int, routing: Routing, *, decoded: bool) -> list[Need]:
-        """What each expert layer needs for one batch of the prompt, or for one decoded token."""
-        found = []
-        layers = ((i, block) for i, block in enumerate(self.layout.blocks) if isinstance(block, ExpertLayer))
-        for number, ((index, block), chosen) in enumerate(zip(layers, routing, strict=True)):
-            experts = chosen
-            if decoded and self.scenario.drop_cold:
-                experts = self._without_cold(index, chosen, self._weights(position, number, len(chosen)))
-            found.append(self._need(index, block, experts, number))
-            if decoded:
-                self.n_lookups += len(experts)
-                self.n_hits += len(experts) - found[-1].missing
-        if decoded:
-            self._last = list(routing)
-            self.store.trim()
-        return found
-
-    def walk(
-        self, kind: str, position: int, n_tokens: int, needs: Sequence[Need], wants_token: bool, swapped_dense: float
-    ) -> Pass:
-        """One batch of the prompt, or one decoded token, that brings a share of the dense weights back from swap."""
+    def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Walked:
+        """One batch of the prompt, or one decoded token."""
         steps: list[Step] = []
-        of_layers = iter(needs)
+        swap_bytes = hit_bytes = 0
+        chosen = iter(routing)
+        layer_number = 0
         dense_steps = self.passes.dense_steps(kind, position, n_tokens, wants_token)
         for index, block in enumerate(self.layout.blocks):
-            if isinstance(block, ExpertLayer):
-                batch = n_tokens if kind == "prefill" else 0
-                steps += self.expert_steps(block, next(of_layers), batch, len(steps))
-            elif index in dense_steps:
-                steps.append(_brought_back(dense_steps[index], swapped_dense))
-        return Pass(kind, tuple(steps))
+            if isinstance(block, Slab):
+                if index in dense_steps:
+                    steps.append(self._dense(dense_steps[index]))
+                continue
+            experts = next(chosen)
+            if kind == "decode" and self.scenario.drop_cold:
+                experts = self._without_cold(index, experts, self._weights(position, layer_number, len(experts)))
+            need, n_swapped = self._need(index, block, experts, layer_number)
+            swap_bytes += n_swapped * block.raw_bytes
+            hit_bytes += (len(experts) - need.missing) * block.raw_bytes
+            if kind == "decode":
+                self.n_lookups += len(experts)
+                self.n_hits += len(experts) - need.missing
+            steps += self.expert_steps(block, need, n_tokens if kind == "prefill" else 0, len(steps))
+            layer_number += 1
+        if kind == "decode":
+            self._last = list(routing)
+            self.store.trim()
+        return Walked(Pass(kind, tuple(steps)), swap_bytes, hit_bytes)
 
     def held(self, chosen: Routing) -> dict[Key, int]:
         """The size of every expert of a batch. [bytes]"""
@@ -184,8 +193,19 @@ class Walker:
         pairs = zip(layers, chosen, strict=True)
         return {(index, expert): layer.raw_bytes for (index, layer), experts in pairs for expert in experts}
 
-    def _need(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> Need:
-        """Touch the experts of one layer in the order of the router, after those read on a guess."""
+    def _dense(self, step: Step) -> Step:
+        share = 1.0 if self.store.is_overfull else self.swapped_dense
+        lost = round(share * sum(n for _, n in step.weight_bytes))
+        if not lost:
+            return step
+        care = Care(swap_bytes=lost)
+        return Step(step.layer, step.label, step.weight_bytes, step.kv_bytes, step.flop, step.overheads, 0, (), care)
+
+    def _need(self, index: int, layer: ExpertLayer, experts: tuple[int, ...], number: int) -> tuple[Need, int]:
+        """Touch the experts of one layer in the order of the router, after those read on a guess.
+
+        Also returns how many times one goes through swap.
+        """
         read = self._guess(index, layer, experts, number)
         guessed = len(read)
         self.guessed_bytes += guessed * layer.raw_bytes
@@ -197,7 +217,7 @@ class Walker:
             swapped += n_moves
         caches = self.scenario.cache_policy != "none"
         commit = (missing + GUESS_CARE * guessed) * layer.raw_bytes if caches else 0
-        return Need(len(experts), missing, commit, swapped * layer.raw_bytes, guessed)
+        return Need(len(experts), missing, commit, guessed), swapped
 
     def _weights(self, position: int, number: int, n_experts: int) -> list[float]:
         """What share of the router's weight each expert of a decoded token has: as recorded, or dealt at random."""
@@ -235,9 +255,6 @@ class Walker:
 
         ``n_before``: steps of this pass so far.
         """
-        if need.swap_bytes:  # no read hides pages from swap: stalls are as long in a burst of page faults
-            *steps, last = self.expert_steps(layer, replace(need, swap_bytes=0), n_tokens, n_before)
-            return *steps, replace(last, care=replace(last.care or Care(), swap_bytes=need.swap_bytes))
         key = (layer.layer, need, n_tokens, n_before)
         if key not in self._steps:
             self._steps[key] = tuple(self._expert_steps(layer, need, n_tokens, n_before))
@@ -292,26 +309,6 @@ class Walker:
                 self._slices[key] = (Fetch(read, 1, n_bytes, 0, 0, 0, sequential=False),) * n_experts
             fetches += self._slices[key]
         return fetches
-
-
-def in_bursts(needs: list[list[Need]], expert_bytes: Sequence[int]) -> list[list[Need]]:
-    """The needs of decoded tokens, by token and layer, with what comes back from swap dealt out in bursts.
-
-    ``expert_bytes``: of one expert of each layer. The total stays; what a token has of it, its layers share alike.
-    """
-    if not (total := sum(need.swap_bytes for of_token in needs for need in of_token)):
-        return needs
-    hits = [[need.n_experts - need.missing for need in of_token] for of_token in needs]
-    mean = total / len(needs)
-    shares = fault_bursts(IN_AND_OUT * np.array(hits) @ np.array(expert_bytes) / mean)
-    of_layers = [round(of_token * mean / len(expert_bytes)) for of_token in shares.tolist()]
-    return [[replace(need, swap_bytes=n) for need in of_token] for of_token, n in zip(needs, of_layers, strict=True)]
-
-
-def _brought_back(step: Step, share: float) -> Step:
-    """A dense step that brings back that share of its weights first."""
-    lost = round(share * sum(n for _, n in step.weight_bytes))
-    return replace(step, care=Care(swap_bytes=lost)) if lost else step
 
 
 def _share_before(layer: ExpertLayer, groups: list[list[int]], number: int, ahead: float) -> float:
@@ -379,25 +376,25 @@ def stream(
     store = Store(cache, in_ram)
     lost = min(1.0, max(0, -shares.room) / max(1, shares.dense))
     passes = Passes(layout, architecture, scenario.kv_bytes_per_value, scenario.top_k or 0)
-    walker = Walker(scenario, layout, passes, store, bool(scenario.expert_overlap), routing, trace)
+    walker = Walker(scenario, layout, passes, store, lost, bool(scenario.expert_overlap), routing, trace)
     passes.load([(load_of(scenario, shares.dense),)])
     for first in range(0, scenario.prompt_tokens, scenario.batch_tokens):
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         is_last = first + batch == scenario.prompt_tokens
         chosen = union(routing[first : first + batch])
-        needs = walker.needs(first, chosen, decoded=False)
-        passes.add(walker.walk("prefill", first, batch, needs, is_last, lost))
+        walked = walker.walk("prefill", first, batch, chosen, is_last)
+        passes.add(walked.with_swap(walked.swap_bytes))
         if is_last and name in SHARED_OUT:
             store.overflow(walker.held(chosen), shares.room)
-    is_overfull = store.is_overfull
-    decoded = range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1)
-    of_tokens = [walker.needs(position, routing[position], decoded=True) for position in decoded]
-    if not is_overfull:
-        of_tokens = in_bursts(of_tokens, [b.raw_bytes for b in layout.blocks if isinstance(b, ExpertLayer)])
-    for position, needs in zip(decoded, of_tokens, strict=True):
-        is_back = is_overfull and position == scenario.prompt_tokens  # all of it, after the prompt has overflowed RAM
-        passes.add(walker.walk("decode", position, 1, needs, True, 1.0 if is_back else lost))
-    overflowed = (OVERFLOW,) if is_overfull else ()
+    overflowed = (OVERFLOW,) if store.is_overfull else ()
+    positions = range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1)
+    decoded = [walker.walk("decode", position, 1, routing[position], True) for position in positions]
+    swapped = [token.swap_bytes for token in decoded]
+    if not overflowed:
+        dealt_out = in_bursts(np.array(swapped), np.array([token.hit_bytes for token in decoded]))
+        swapped = [int(n) for n in dealt_out]
+    for token, n_bytes in zip(decoded, swapped, strict=True):
+        passes.add(token.with_swap(n_bytes))
     budget = scenario.ram_bytes or 0
     held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)  # what is past it is swapped
     return Plan(

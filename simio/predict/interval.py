@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import log, log2
 from random import Random
+from statistics import fmean
 from typing import TypeVar
 
 import numpy as np
@@ -24,7 +25,7 @@ from simio.plan.mapped import N_SCANS
 from simio.predict.point import Point, plan_of, rates_at
 from simio.predict.resolve import Resolved, complete, left_of
 from simio.records.device import Quantity, ReadPoint, Storage
-from simio.records.plan import Plan
+from simio.records.plan import Pass, Plan
 from simio.records.prediction import Interval
 from simio.records.scenario import Scenario
 from simio.records.timed import TimedPlan
@@ -200,12 +201,20 @@ def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
     """
     short = shortened(plan)
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
-    brief = replace(plan, passes=tuple(plan.passes[p] for p in number), order=tuple(number[p] for p, _ in short))
+    passes = tuple(_without_bursts(plan, plan.passes[p]) for p in number)
+    brief = replace(plan, passes=passes, order=tuple(number[p] for p, _ in short))
     ends = batch.run(_in_gangs(time_plan(brief, rates)), n)
     weights = np.array([count for _, count in short], dtype=float)
     decode = np.array([plan.passes[p].kind == "decode" for p, _ in short])
     latencies = np.diff(ends, axis=0, prepend=np.zeros((1, n)))
     return latencies[decode], weights[decode]
+
+
+def _without_bursts(plan: Plan, p: Pass) -> Pass:
+    """A decoded token with the mean of what all bring through swap last: a few of them are no sample of bursts."""
+    if p.kind != "decode":
+        return p
+    return p.with_last_swap(round(fmean(plan.passes[i].last_swap_bytes for i in plan.order[plan.n_setup :])))
 
 
 def _in_gangs(timed: TimedPlan) -> TimedPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,18 @@ class Pass:
 
     kind: str  # "load", "prefill" or "decode"
     steps: tuple[Step, ...]
+
+    @property
+    def last_swap_bytes(self) -> int:
+        """What its last step brings through swap, after all reads: page faults that come in bursts."""
+        care = self.steps[-1].care
+        return care.swap_bytes if care else 0
+
+    def with_last_swap(self, n_bytes: int) -> Pass:
+        """The same pass with so much of it."""
+        *steps, last = self.steps
+        care = replace(last.care or Care(), swap_bytes=n_bytes)
+        return Pass(self.kind, (*steps, replace(last, care=care))) if n_bytes != self.last_swap_bytes else self
 
 
 @dataclass(frozen=True, slots=True)

@@ -259,14 +259,14 @@ def count_missing(distances, visit_first, capacity, room, missing, swapped):  # 
 def run_mixture(  # type: ignore[no-untyped-def]
     max_plus, settle, summarise, n_setup, pass_entry, entry_step, entry_kind, entry_visit, entry_place, kind_first,
     row_step, row_router, row_care, row_place, n_groups, place_first, place_last, fetch_class, class_bytes, missing,
-    swapped, swap_step, expert_mib, burst_mib, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
+    swap_step, swap_mib, prefetch, n_slots, n_workers, link, compute, latency, n_workspace, out,
 ):  # fmt: skip
     """Runs of a mixture streamed slice by slice, each with its own misses and times.
 
     The entries of pass i are ``pass_entry[i] : pass_entry[i + 1]``: a step that is the same in all runs, or (``kind``
     at least 0) the visit of an expert layer, which is care of the cache and ``n_groups`` steps. Kind k with m experts
-    missing is row ``kind_first[k] + m`` of the tables. ``swap_step`` is a MiB through swap: visit v of a prompt has
-    ``expert_mib[v]`` of them for each expert swapped, every visit of decoded pass i ``burst_mib[:, i]``.
+    missing is row ``kind_first[k] + m`` of the tables. ``swap_step`` is a MiB through swap; the last step of pass i has
+    ``swap_mib[:, i]`` of them.
     """
     n_passes, n_fetches = len(pass_entry) - 1, len(fetch_class)
     is_read = np.ones(n_fetches, np.bool_)
@@ -299,23 +299,20 @@ def run_mixture(  # type: ignore[no-untyped-def]
                     s += 1
                     continue
                 row = kind_first[k] + missing[j, entry_visit[e]]
-                if i < n_setup:
-                    mib = swapped[j, entry_visit[e]] * expert_mib[entry_visit[e]]
-                else:
-                    mib = burst_mib[j, i - n_setup]
                 s_compute[s] = compute[j, row_care[row]]
                 first[s] = last[s] = router[s] = 0
                 sums[i, 3] += s_compute[s]
                 s += 1
                 for g in range(n_groups):
                     s_compute[s] = compute[j, row_step[row, g]]
-                    if g == n_groups - 1:
-                        s_compute[s] += mib * compute[j, swap_step]
                     router[s] = row_router[row, g]
                     first[s], last[s] = place_first[row_place[row, g]], place_last[row_place[row, g]]
                     sums[i, 3] += s_compute[s]
                     s += 1
             pass_step[i + 1] = s
+            swap = swap_mib[j, i] * compute[j, swap_step]
+            s_compute[s - 1] += swap
+            sums[i, 3] += swap
             for k in range(pass_step[i], s):
                 sums[i, 0] += total_link[last[k]] - total_link[first[k]]
                 sums[i, 1] += last[k] - first[k]

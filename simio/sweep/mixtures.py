@@ -20,7 +20,7 @@ from simio.cache.stack_distance import distances
 from simio.errors import InfeasibleError, SimioError
 from simio.plan import expert_streaming
 from simio.plan.build import routing_of
-from simio.plan.expert_store import IN_AND_OUT, Store, fault_bursts
+from simio.plan.expert_store import IN_AND_OUT, Store, in_bursts
 from simio.plan.expert_streaming import Need, Shares, Walker, divide, references
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.memory import System
@@ -112,6 +112,7 @@ class _Template:
     distances: Column
     visit_first: Column
     visit_bytes: Column  # of one expert of the layer visited
+    n_layers: int  # visits of each pass after loading
     swap_step: int  # class of a MiB through swap
     first_decoded: int  # visit
     touched_bytes: int  # weights that decoded tokens multiply
@@ -149,7 +150,7 @@ class _Maker:
         passes = Passes(one.layout, one.profile.model.architecture, s.kv_bytes_per_value, s.top_k or 0)
         self.routing = routing_of(s, one.layout, one.trace)
         self.walker = Walker(
-            s, one.layout, passes, Store(NoCache(), None), bool(s.expert_overlap), self.routing, one.trace
+            s, one.layout, passes, Store(NoCache(), None), 0.0, bool(s.expert_overlap), self.routing, one.trace
         )
         self.entries: list[tuple[int, int, int, int]] = []  # step class, kind, visit, place
         self.pass_entry = [0]
@@ -179,13 +180,14 @@ class _Maker:
         place_first, place_last, fetch_class = self.pool.laid_out()
         step, kind, visit, place = (np.array(column, np.int64) for column in zip(*self.entries, strict=True))
         groups = np.array([groups for _, groups in self.rows], np.int64)
+        n_layers = len(self.visit_bytes) // (len(self.pass_entry) - 2)  # all passes but loading visit all layers
         swap = Step(0, "", (), 0.0, (), 0, 0, (), Care(swap_bytes=MIB))
         walked = (self.touched + self.kv_bytes) / (len(self.pass_entry) - 1 - n_setup)
         return _Template(
             self.classes, n_setup, np.array(self.pass_entry), step, kind, visit, place, np.array(self.kind_first),
             np.ascontiguousarray(groups[:, :, 0]), np.ascontiguousarray(groups[:, :, 1]),
             np.array([care for care, _ in self.rows]), np.ascontiguousarray(groups[:, :, 2]), place_first, place_last,
-            fetch_class, distances(keys, sizes), np.array(self.visit_first), np.array(self.visit_bytes),
+            fetch_class, distances(keys, sizes), np.array(self.visit_first), np.array(self.visit_bytes), n_layers,
             self.classes.step(swap), first_decoded, self.touched, walked, int(sizes.max()),
         )  # fmt: skip
 
@@ -220,7 +222,7 @@ class _Maker:
         if key not in self.kinds:
             first, caches = len(self.rows), self.scenario.cache_policy != "none"
             for m in range(n_experts + 1):
-                need = Need(n_experts, m, m * layer.raw_bytes if caches else 0, 0)
+                need = Need(n_experts, m, m * layer.raw_bytes if caches else 0)
                 steps = self.walker.expert_steps(layer, need, n_tokens, n_before)
                 self.rows.append(self._row(steps))
             touched = sum(n for step in steps for _, n in step.weight_bytes)
@@ -231,9 +233,8 @@ class _Maker:
     def _row(self, steps: tuple[Step, ...]) -> _Row:
         """Of a visit with some number of experts missing: its ``steps``."""
         care, *groups = steps
-        return self.classes.step(care), [
-            (self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups
-        ]
+        of_groups = [(self.classes.step(g), g.router_back, self.pool.place(g.fetches)) for g in groups]
+        return self.classes.step(care), of_groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,8 +245,7 @@ class _Mixture:
     layout: Layout
     loop: Mapping[str, Any]
     missing: Column
-    swapped: Column
-    burst_mib: Column  # through swap in any visit of each decoded pass
+    swap_mib: Column  # run by pass
 
     @property
     def flat(self) -> _Template:
@@ -274,9 +274,8 @@ class _Mixture:
             self.loop["max_plus"], self.loop["settle"], self.loop["summarise"], t.n_setup, t.pass_entry, t.entry_step,
             t.entry_kind, t.entry_visit, t.entry_place, t.kind_first, t.row_step, t.row_router, t.row_care,
             t.row_place, t.row_step.shape[1], t.place_first, t.place_last, t.fetch_class,
-            t.classes.column("link_bytes"), self.missing, self.swapped, t.swap_step,
-            t.visit_bytes * (IN_AND_OUT / MIB), self.burst_mib, plan.prefetch_depth, plan.queue_depth,
-            plan.n_workers, times.link, times.compute, times.latency, recurrence.N_STATES, out,
+            t.classes.column("link_bytes"), self.missing, t.swap_step, self.swap_mib, plan.prefetch_depth,
+            plan.queue_depth, plan.n_workers, times.link, times.compute, times.latency, recurrence.N_STATES, out,
         )  # fmt: skip
         return out
 
@@ -303,11 +302,10 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     n_visits = len(template.visit_bytes)
     missing, swapped = np.empty((len(runs), n_visits), np.int16), np.empty((len(runs), n_visits), np.int16)
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
-    decoded = slice(template.first_decoded, None)
-    burst_mib = _in_bursts(template, missing[:, decoded], swapped[:, decoded])
-    runner = _Mixture(template, one.layout, loop, missing, swapped, burst_mib)
+    runner = _Mixture(template, one.layout, loop, missing, _swap_mib(template, missing, swapped))
     some = Outcome.empty(len(runs))
     frames.fill(some, *frames.run_hot(frame.only(runs), one, runner))
+    decoded = slice(template.first_decoded, None)
     missed = missing[:, decoded] @ template.visit_bytes[decoded]
     n_lookups = template.visit_first[-1] - template.visit_first[template.first_decoded]
     hits = n_lookups - missing[:, decoded].sum(axis=1, dtype=np.int64)
@@ -318,18 +316,16 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     return found
 
 
-def _in_bursts(template: _Template, missing: Column, swapped: Column) -> Column:
-    """MiB that go through swap in each visit of a decoded pass, run by pass: ``expert_streaming.in_bursts``."""
-    n_passes = len(template.pass_entry) - 1 - template.n_setup
-    n_visits = missing.shape[1] // n_passes
-    expert_bytes = template.visit_bytes[template.first_decoded :]
-    hits = np.diff(template.visit_first)[template.first_decoded :] - missing
-    mean = IN_AND_OUT * (swapped @ expert_bytes) / n_passes
-    found = np.zeros((len(missing), n_passes))
-    for j in np.flatnonzero(mean):
-        most = IN_AND_OUT * (hits[j] * expert_bytes).reshape(n_passes, n_visits).sum(axis=1) / mean[j]
-        found[j] = np.rint(fault_bursts(most) * mean[j] / n_visits) / MIB
-    return found
+def _swap_mib(template: _Template, missing: Column, swapped: Column) -> Column:
+    """MiB that go through swap, run by pass, from the numbers of experts missing and swapped, run by visit."""
+    t, found = template, np.zeros((len(missing), len(template.pass_entry) - 1))
+    for j in np.flatnonzero(swapped.any(axis=1)):
+        experts = np.stack([IN_AND_OUT * swapped[j], np.diff(t.visit_first) - missing[j]])
+        swap_bytes, hit_bytes = (experts * t.visit_bytes).reshape(2, -1, t.n_layers).sum(axis=2)
+        n_batches = t.n_setup - 1  # the first pass loads
+        found[j, 1 : t.n_setup] = swap_bytes[:n_batches]
+        found[j, t.n_setup :] = in_bursts(swap_bytes[n_batches:], hit_bytes[n_batches:])
+    return found / MIB
 
 
 def _budgets(frame: Frame, one: Resolved) -> Column:

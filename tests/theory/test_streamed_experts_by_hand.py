@@ -15,7 +15,8 @@ from simio.plan.expert_streaming import Need
 from simio.plan.layout import ALIGN_BYTES, lay_out
 from simio.plan.memory import System
 from simio.plan.routing import draw_routing
-from simio.predict.point import Point, evaluate, plan_of
+from simio.predict.interval import latencies_at, mean_latency
+from simio.predict.point import Point, evaluate, plan_of, rates_at
 from simio.predict.resolve import complete, resolve
 from simio.records.device import Device, Thermal
 from simio.records.scenario import Scenario
@@ -214,15 +215,27 @@ def test_with_little_left_the_system_swaps_out_its_share_of_what_is_missing():
     assert mapped.token_latencies_s == point(caring(), dense_weights="mmap").token_latencies_s
 
 
-def test_no_read_hides_what_comes_back_from_swap():
+@pytest.mark.parametrize("choice", [{}, {"speculative_gate": True}, {"drop_cold": 0.5}, {"expert_prefetch": 1}])
+def test_no_read_hides_what_comes_back_from_swap(choice):
     def total(on: Device) -> float:
-        asked = {"cache_bytes": 4 * MB, "prompt_tokens": 60, "n_tokens": 200, "ram_bytes": 40 * MB}
+        asked = {"cache_bytes": 4 * MB, "prompt_tokens": 60, "n_tokens": 200, "ram_bytes": 40 * MB} | choice
         at_once = replace(on, memory=replace(on.memory, commit_bandwidth=number(1e15, "bytes_per_s")))  # hides nothing
         return sum(run(MIXTURE, at_once, dense_weights="anon", expert_overlap=True, **asked).token_latencies_s)
 
     n_experts = (total(swapping(60 * MB, 0.03)) - total(caring())) / (2 * MB / 4096 * 1e-6)
     assert n_experts == pytest.approx(round(n_experts), abs=1e-3)
     assert n_experts >= 1
+
+
+def test_an_interval_draws_all_of_a_burst():
+    on = swapping(60 * MB, 0.03)
+    asked = {"cache_bytes": 4 * MB, "prompt_tokens": 60, "n_tokens": 200, "ram_bytes": 40 * MB, "dense_weights": "anon"}
+    one = complete(scenario(codec=MIXTURE.codec, **asked), on, MIXTURE)
+    plan = plan_of(one)
+    swap_s = sum(plan.passes[i].last_swap_bytes for i in plan.order[plan.n_setup :]) / 4096 * 1e-6 / 199
+    once, twice = mean_latency(*latencies_at(plan, rates_at(one, plan, Factors(swap=np.array([1.0, 2.0]))), 2))
+    assert twice - once == pytest.approx(swap_s, rel=1e-3)
+    assert max(evaluate(one).token_latencies_s) > once + 10 * swap_s
 
 
 @pytest.mark.parametrize("seed", range(20))
