@@ -20,12 +20,10 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from random import Random
 
-import numpy as np
-
 from simio.cache.base import CachePolicy, Prepared
 from simio.cache.lru import Lru
 from simio.errors import InfeasibleError
-from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store, in_bursts
+from simio.plan.expert_store import OVERFLOW, SHARED_OUT, Key, Store
 from simio.plan.layout import ALIGN_BYTES, ExpertLayer, Layout, Slab
 from simio.plan.memory import System, buffer_bytes, kv_cache_bytes, require
 from simio.plan.passes import Passes, Routing
@@ -125,19 +123,6 @@ class Need:
         return (place - 1) / self.n_experts
 
 
-@dataclass(frozen=True, slots=True)
-class Walked:
-    """A pass, what its experts bring through swap, and what of them the cache holds."""
-
-    bare: Pass  # without what goes through swap
-    swap_bytes: int  # in, and of what makes room for it out
-    hit_bytes: int
-
-    def with_swap(self, n_bytes: int) -> Pass:
-        """The pass with so much of it, last: no read hides it, as stalls are no shorter in bursts of page faults."""
-        return self.bare.with_last_swap(self.bare.last_swap_bytes + n_bytes)
-
-
 @dataclass(slots=True)
 class Walker:
     """Builds the passes of a run, token by token."""
@@ -159,10 +144,10 @@ class Walker:
     _slices: dict[tuple[int, int], tuple[Fetch, ...]] = field(default_factory=dict)
     _steps: dict[tuple[int, Need, int, int], tuple[Step, ...]] = field(default_factory=dict)
 
-    def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Walked:
-        """One batch of the prompt, or one decoded token."""
+    def walk(self, kind: str, position: int, n_tokens: int, routing: Routing, wants_token: bool) -> Pass:
+        """One batch of the prompt, or one decoded token. What goes through swap for it is last: no read hides that."""
         steps: list[Step] = []
-        swap_bytes = hit_bytes = 0
+        swap_bytes = 0  # in, and of what makes room for it out
         chosen = iter(routing)
         layer_number = 0
         dense_steps = self.passes.dense_steps(kind, position, n_tokens, wants_token)
@@ -176,7 +161,6 @@ class Walker:
                 experts = self._without_cold(index, experts, self._weights(position, layer_number, len(experts)))
             need, n_swapped = self._need(index, block, experts, layer_number)
             swap_bytes += n_swapped * block.raw_bytes
-            hit_bytes += (len(experts) - need.missing) * block.raw_bytes
             if kind == "decode":
                 self.n_lookups += len(experts)
                 self.n_hits += len(experts) - need.missing
@@ -185,7 +169,8 @@ class Walker:
         if kind == "decode":
             self._last = list(routing)
             self.store.trim()
-        return Walked(Pass(kind, tuple(steps)), swap_bytes, hit_bytes)
+        bare = Pass(kind, tuple(steps))
+        return bare.with_last_swap(bare.last_swap_bytes + swap_bytes)
 
     def held(self, chosen: Routing) -> dict[Key, int]:
         """The size of every expert of a batch. [bytes]"""
@@ -382,19 +367,12 @@ def stream(
         batch = min(scenario.batch_tokens, scenario.prompt_tokens - first)
         is_last = first + batch == scenario.prompt_tokens
         chosen = union(routing[first : first + batch])
-        walked = walker.walk("prefill", first, batch, chosen, is_last)
-        passes.add(walked.with_swap(walked.swap_bytes))
+        passes.add(walker.walk("prefill", first, batch, chosen, is_last))
         if is_last and name in SHARED_OUT:
             store.overflow(walker.held(chosen), shares.room)
     overflowed = (OVERFLOW,) if store.is_overfull else ()
-    positions = range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1)
-    decoded = [walker.walk("decode", position, 1, routing[position], True) for position in positions]
-    swapped = [token.swap_bytes for token in decoded]
-    if not overflowed:
-        dealt_out = in_bursts(np.array(swapped), np.array([token.hit_bytes for token in decoded]))
-        swapped = [int(n) for n in dealt_out]
-    for token, n_bytes in zip(decoded, swapped, strict=True):
-        passes.add(token.with_swap(n_bytes))
+    for position in range(scenario.prompt_tokens, scenario.prompt_tokens + scenario.n_tokens - 1):
+        passes.add(walker.walk("decode", position, 1, routing[position], True))
     budget = scenario.ram_bytes or 0
     held = min(shares.dense + shares.cache, budget - shares.kv_cache - shares.buffers)  # what is past it is swapped
     return Plan(

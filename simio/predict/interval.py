@@ -201,7 +201,7 @@ def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
     """
     short = shortened(plan)
     number = {p: i for i, p in enumerate(dict.fromkeys(p for p, _ in short))}
-    passes = tuple(_without_bursts(plan, plan.passes[p]) for p in number)
+    passes = tuple(_with_mean_swap(plan, plan.passes[p]) for p in number)
     brief = replace(plan, passes=passes, order=tuple(number[p] for p, _ in short))
     ends = batch.run(_in_gangs(time_plan(brief, rates)), n)
     weights = np.array([count for _, count in short], dtype=float)
@@ -210,8 +210,8 @@ def latencies_at(plan: Plan, rates: Rates, n: int) -> tuple[Draws, Draws]:
     return latencies[decode], weights[decode]
 
 
-def _without_bursts(plan: Plan, p: Pass) -> Pass:
-    """A decoded token with the mean of what all bring through swap last: a few of them are no sample of bursts."""
+def _with_mean_swap(plan: Plan, p: Pass) -> Pass:
+    """A decoded token with what all of them bring through swap on average: the first few are no sample of that."""
     if p.kind != "decode":
         return p
     return p.with_last_swap(round(fmean(plan.passes[i].last_swap_bytes for i in plan.order[plan.n_setup :])))

@@ -68,15 +68,17 @@ class Pass:
 
     @property
     def last_swap_bytes(self) -> int:
-        """What its last step brings through swap, after all reads: page faults that come in bursts."""
+        """What its last step brings through swap, after all reads."""
         care = self.steps[-1].care
         return care.swap_bytes if care else 0
 
     def with_last_swap(self, n_bytes: int) -> Pass:
         """The same pass with so much of it."""
+        if n_bytes == self.last_swap_bytes:
+            return self
         *steps, last = self.steps
         care = replace(last.care or Care(), swap_bytes=n_bytes)
-        return Pass(self.kind, (*steps, replace(last, care=care))) if n_bytes != self.last_swap_bytes else self
+        return Pass(self.kind, (*steps, replace(last, care=care)))
 
 
 @dataclass(frozen=True, slots=True)

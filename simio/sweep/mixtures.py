@@ -20,7 +20,7 @@ from simio.cache.stack_distance import distances
 from simio.errors import InfeasibleError, SimioError
 from simio.plan import expert_streaming
 from simio.plan.build import routing_of
-from simio.plan.expert_store import IN_AND_OUT, Store, in_bursts
+from simio.plan.expert_store import IN_AND_OUT, Store
 from simio.plan.expert_streaming import Need, Shares, Walker, divide, references
 from simio.plan.layout import ExpertLayer, Layout, Slab
 from simio.plan.memory import System
@@ -302,7 +302,7 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     n_visits = len(template.visit_bytes)
     missing, swapped = np.empty((len(runs), n_visits), np.int16), np.empty((len(runs), n_visits), np.int16)
     loop["count_missing"](template.distances, template.visit_first, capacity, room, missing, swapped)
-    runner = _Mixture(template, one.layout, loop, missing, _swap_mib(template, missing, swapped))
+    runner = _Mixture(template, one.layout, loop, missing, _swap_mib(template, swapped))
     some = Outcome.empty(len(runs))
     frames.fill(some, *frames.run_hot(frame.only(runs), one, runner))
     decoded = slice(template.first_decoded, None)
@@ -316,16 +316,12 @@ def run(frame: Frame, one: Resolved) -> Outcome:
     return found
 
 
-def _swap_mib(template: _Template, missing: Column, swapped: Column) -> Column:
-    """MiB that go through swap, run by pass, from the numbers of experts missing and swapped, run by visit."""
-    t, found = template, np.zeros((len(missing), len(template.pass_entry) - 1))
-    for j in np.flatnonzero(swapped.any(axis=1)):
-        experts = np.stack([IN_AND_OUT * swapped[j], np.diff(t.visit_first) - missing[j]])
-        swap_bytes, hit_bytes = (experts * t.visit_bytes).reshape(2, -1, t.n_layers).sum(axis=2)
-        n_batches = t.n_setup - 1  # the first pass loads
-        found[j, 1 : t.n_setup] = swap_bytes[:n_batches]
-        found[j, t.n_setup :] = in_bursts(swap_bytes[n_batches:], hit_bytes[n_batches:])
-    return found / MIB
+def _swap_mib(template: _Template, swapped: Column) -> Column:
+    """MiB that go through swap, run by pass, from the numbers of experts swapped, run by visit."""
+    by_pass = swapped.reshape(len(swapped), -1, template.n_layers)
+    expert_mib = template.visit_bytes.reshape(-1, template.n_layers) * (IN_AND_OUT / MIB)
+    loading = np.zeros((len(swapped), 1))
+    return np.hstack([loading, np.einsum("jpl,pl->jp", by_pass, expert_mib)])
 
 
 def _budgets(frame: Frame, one: Resolved) -> Column:
