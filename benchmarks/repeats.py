@@ -42,7 +42,7 @@ def floors(runs: Sequence[Measurement]) -> Iterator[Line]:
 
 
 def tail_floor(runs: Sequence[Measurement], error: float) -> Line:
-    """How many 95th percentiles of tokens any predictor can have within ``error``."""
+    """How many 95th percentiles of tokens any predictor of settings can have within ``error``."""
     groups = [[p95_s(run.token_s) for run in group] for group in repeated([run for run in runs if run.token_s])]
     n, most = sum(map(len, groups)), sum(_within(group, error) for group in groups)
     what = f"… most any predictor of settings can have within {error:.0%}, of {n} runs with equal settings"

@@ -38,7 +38,7 @@ class System:
         The rest comes from other apps. On a OnePlus 15R runs to which 604 MiB were left had 1610 major faults a token,
         982 MiB 6 to 1100, 1385 MiB 24, 1981 MiB 7 (github.com/Helldez/BigMoeOnEdge docs/bench-data, commit 2d4f2b1,
         sessions of 2026-07-17 and 07-20; left: RAM available at launch, the usual where that is not known or less,
-        without weights in anonymous memory, cache, KV cache and buffers). The first token, left out, has up to 70,000
+        without weights in anonymous memory, cache, KV cache and buffers). The first token, left out, has up to 73,000
         more, most of them cheap: 24,000 to 34,000 of Qwen3-30B-A3B come in 0.3 to 0.8 s.
 
         >>> System(swap_onset_bytes=1000, swap_share=0.25).swapped_bytes(600)

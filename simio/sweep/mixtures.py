@@ -32,12 +32,12 @@ from simio.records.scenario import Scenario
 from simio.sweep import loops
 from simio.sweep.outcome import Outcome
 from simio.sweep.tables import Classes, Times
+from simio.units import MIB
 
 if TYPE_CHECKING:
     from simio.sweep.frames import Frame
 
 Column = NDArray[Any]
-MIB = 1024**2
 
 
 def is_kind(scenario: Scenario, layout: Layout) -> bool:
